@@ -1,0 +1,2 @@
+// Package remote carries messages between nodes over ordered lanes.
+package remote

@@ -1,0 +1,90 @@
+package sharding
+
+import (
+	"context"
+	"time"
+)
+
+// Entity is what a node hosts: the definition of an entity type. Types made
+// by [NewType] and by package persistence implement it.
+type Entity interface {
+	Definition() *Definition
+}
+
+// Definition is an entity type with its Go types erased.
+type Definition struct {
+	// Name of the type on the wire and in the journal.
+	Name string
+	// Shards is the number of shards, part of the join check. Defaults to 1000.
+	Shards int
+	// PassivateAfter drops an entity from memory when it has been idle for this
+	// long. Defaults to 2 minutes; negative means never.
+	PassivateAfter time.Duration
+	// Mailbox bounds the commands that wait for one entity. Defaults to 1000.
+	Mailbox int
+	// Methods by wire name.
+	Methods map[string]*MethodDef
+	// New returns the behaviour of one activation, before Start.
+	New func() Behavior
+}
+
+// MethodDef is a method with its Go types erased.
+type MethodDef struct {
+	// Name on the wire.
+	Name string
+	// DecodeRequest and the others translate between Go values and bytes. They
+	// are not used for calls that stay within a node, except that commands with
+	// an id are always encoded, for the hash.
+	EncodeRequest func(v any) ([]byte, error)
+	DecodeRequest func(b []byte) (any, error)
+	EncodeReply   func(v any) ([]byte, error)
+	DecodeReply   func(b []byte) (any, error)
+	// Invoke is set and interpreted by the package that made the definition.
+	Invoke any
+}
+
+// Behavior is one entity in memory. All its methods are called by one
+// goroutine at a time.
+type Behavior interface {
+	// Start prepares the entity before its first call, for example by replay.
+	// An error fails the calls that wait for the entity, which is dropped and
+	// tried again by the next call.
+	Start(ctx context.Context, a *Activation) error
+	// Handle runs one call. A refusal by the domain is an error made by Reject.
+	// An *Error with a code is passed on; ErrStop wrapped in err, with or
+	// without a code, drops the entity from memory afterwards, so that the next
+	// call starts it afresh.
+	Handle(ctx context.Context, c *Call) (reply any, err error)
+	// Stop is called before the entity leaves memory.
+	Stop(ctx context.Context)
+}
+
+// Activation says which entity a Behavior is and under which ownership it runs.
+type Activation struct {
+	Type  string
+	ID    string
+	Shard int
+	// Generation and Epoch of the assignment.
+	Generation, Epoch uint64
+	// Node that executes it.
+	Node string
+	// Valid reports whether this node may still execute the entity: its
+	// session is held and the shard is still its own. The region checks it
+	// before Handle and before a reply leaves.
+	Valid func() bool
+	// StopShard tells the region that the store fenced this shard: it stops
+	// all entities of the shard at this epoch.
+	StopShard func(cause error)
+}
+
+// Call is one command or query.
+type Call struct {
+	Method *MethodDef
+	// Request is the decoded request.
+	Request any
+	// Raw is the encoded request; set when the call came from another node or
+	// has a command id.
+	Raw []byte
+	// CommandID is "" unless the caller gave one.
+	CommandID string
+}

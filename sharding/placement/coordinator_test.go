@@ -207,6 +207,16 @@ func TestSmallTypesSpreadByTheTotal(t *testing.T) {
 	}
 }
 
+func TestPlansDoNotDependOnTheOrderOfMembers(t *testing.T) {
+	members := append(ups("abcd"), mem("x", member.Leaving))
+	tab := table(t, ". . a a a .b x x x")
+	want := placement.Plan(placement.Input{Table: tab, Members: members}, placement.Policy{})
+	slices.Reverse(members)
+	if got := placement.Plan(placement.Input{Table: tab, Members: members}, placement.Policy{}); !reflect.DeepEqual(got, want) {
+		t.Errorf("plan got %v, want %v", got, want)
+	}
+}
+
 func TestPolicyReportsAllProblemsAtOnce(t *testing.T) {
 	err := placement.Policy{MaxMoves: -1, MaxOps: -1}.Validate()
 	if err == nil || !strings.Contains(err.Error(), "MaxMoves") || !strings.Contains(err.Error(), "MaxOps") {

@@ -1,8 +1,16 @@
 package sharding
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
+	"unicode/utf8"
+
+	"github.com/holdfast-go/holdfast/sharding/placement"
 )
 
 // Entity is what a node hosts: the definition of an entity type. Types made
@@ -26,6 +34,72 @@ type Definition struct {
 	Methods map[string]*MethodDef
 	// New returns the behaviour of one activation, before Start.
 	New func() Behavior
+	// Err reports what went wrong while the definition was built; a node with
+	// such a definition does not start.
+	Err error
+}
+
+// Defaults of a definition.
+const (
+	DefaultShards         = 1000
+	DefaultPassivateAfter = 2 * time.Minute
+	DefaultMailbox        = 1000
+)
+
+// WithDefaults returns a copy with defaults in place of zero values.
+func (d Definition) WithDefaults() Definition {
+	d.Shards = cmp.Or(d.Shards, DefaultShards)
+	d.PassivateAfter = cmp.Or(d.PassivateAfter, DefaultPassivateAfter)
+	d.Mailbox = cmp.Or(d.Mailbox, DefaultMailbox)
+	return d
+}
+
+// Validate reports everything that is wrong with a definition that has its
+// defaults.
+func (d Definition) Validate() error {
+	var errs []error
+	if d.Err != nil {
+		errs = append(errs, d.Err)
+	}
+	if err := checkName("type", d.Name); err != nil {
+		errs = append(errs, err)
+	}
+	if d.Shards < 1 || d.Shards > placement.MaxShards {
+		errs = append(errs, fmt.Errorf("Shards is %d: it must be 1 to %d", d.Shards, placement.MaxShards))
+	}
+	if d.Mailbox < 1 {
+		errs = append(errs, fmt.Errorf("Mailbox is %d: it must be at least 1", d.Mailbox))
+	}
+	if len(d.Methods) == 0 {
+		errs = append(errs, errors.New("no method: add one with Handle"))
+	}
+	if d.New == nil {
+		errs = append(errs, errors.New("New is nil: set the function that makes a Behavior"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Methods)) {
+		m := d.Methods[name]
+		if err := checkName("method", name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if m == nil || m.Name != name || m.EncodeRequest == nil || m.DecodeRequest == nil || m.EncodeReply == nil || m.DecodeReply == nil {
+			errs = append(errs, fmt.Errorf("method %q is incomplete: make it with MakeMethod", name))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("sharding: entity type %q: %w", d.Name, err)
+	}
+	return nil
+}
+
+// maxName bounds the names of types and methods in bytes.
+const maxName = 128
+
+func checkName(what, name string) error {
+	if len(name) < 1 || len(name) > maxName || !utf8.ValidString(name) {
+		return fmt.Errorf("%s name %q: it must be 1 to %d bytes of valid UTF-8", what, name, maxName)
+	}
+	return nil
 }
 
 // MethodDef is a method with its Go types erased.
@@ -55,7 +129,8 @@ type Behavior interface {
 	// without a code, drops the entity from memory afterwards, so that the next
 	// call starts it afresh.
 	Handle(ctx context.Context, c *Call) (reply any, err error)
-	// Stop is called before the entity leaves memory.
+	// Stop is called once before an entity whose Start was called leaves
+	// memory, also after Start or Handle failed or panicked.
 	Stop(ctx context.Context)
 }
 

@@ -1,0 +1,2 @@
+// Package actor gives typed local actors on top of protoactor-go.
+package actor

@@ -9,8 +9,22 @@ import (
 const (
 	// MaxCommandID is the longest command id in bytes.
 	MaxCommandID = 256
-	// MaxEvent is the largest event payload in bytes.
+	// MaxEvent is the largest event payload, and the largest recorded reply, in
+	// bytes.
 	MaxEvent = 1 << 20
+	// MaxSnapshot is the largest snapshot payload in bytes.
+	MaxSnapshot = 8 << 20
+	// MaxEvents is the largest number of events in one Append.
+	MaxEvents = 1000
+	// MaxStreamID is the longest entity id in bytes.
+	MaxStreamID = 512
+	// MaxName is the longest entity type or event type in bytes.
+	MaxName = 128
+	// MaxPage is the largest number of events in one Page.
+	MaxPage = 1000
+	// MaxPageBytes ends a Page early: it holds the event that passes the mark
+	// and no further one.
+	MaxPageBytes = 4 << 20
 )
 
 // ErrUnavailable: the store could not be reached or is full; nothing was
@@ -62,6 +76,17 @@ type DuplicateError struct {
 // Error implements error.
 func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("journal: command %q of %s/%s is recorded at %d", e.Recorded.ID, e.Stream.Type, e.Stream.ID, e.Recorded.Seq)
+}
+
+// InvalidError: an append or claim is malformed, which is a mistake of the
+// program that a retry does not mend; nothing was written.
+type InvalidError struct {
+	Field, Reason string
+}
+
+// Error implements error.
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("journal: %s %s", e.Field, e.Reason)
 }
 
 // TooLargeError: an event, snapshot or id is over its bound; nothing was written.

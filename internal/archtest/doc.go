@@ -11,7 +11,7 @@
 //	   │                                        own goroutines, clocks and I/O
 //	ports      actor  remote  persistence/journal  bootstrap/discovery  internal/wire
 //	   │
-//	deciders   sbr  sharding/allocation  sharding/placement
+//	deciders   sbr  cluster/table  sharding/allocation  sharding/placement
 //	   │                                        pure: no goroutine, no clock, no I/O
 //	values     cluster/member
 //

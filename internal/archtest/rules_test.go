@@ -30,6 +30,8 @@ var house = rules{
 		"sharding/allocation": {"cluster/member"},
 		"sharding/placement":  {"cluster/member", "sharding/allocation"},
 
+		"cluster/table": {"cluster/member", "sharding/placement"},
+
 		// ports
 		"actor":                             {},
 		"proto/**":                          {"proto/**"},
@@ -42,10 +44,10 @@ var house = rules{
 		"bootstrap/discovery":               {},
 		"bootstrap/discovery/discoverytest": {"bootstrap/discovery"},
 		"bootstrap/discovery/static":        {"bootstrap/discovery"},
-		"internal/wire":                     {"cluster/member", "proto/**", "sharding/placement"},
+		"internal/wire":                     {"cluster/member", "cluster/table", "proto/**", "sharding/placement"},
 
 		// shells
-		"cluster":             {"cluster/member", "internal/wire", "remote", "sbr", "sharding/allocation", "sharding/placement"},
+		"cluster":             {"cluster/member", "cluster/table", "internal/wire", "remote", "sbr", "sharding/allocation", "sharding/placement"},
 		"sharding":            {"actor", "cluster/member", "internal/wire", "remote", "sharding/placement"},
 		"persistence":         {"actor", "internal/wire", "persistence/journal", "sharding"},
 		"bootstrap":           {"bootstrap/discovery", "cluster/member"},
@@ -75,15 +77,15 @@ var house = rules{
 		"ecslab/**":         {"*"},
 	},
 	landing: []string{
-		"sbr", "sharding/allocation", "actor", "proto/**", "remote/remotetest",
+		"sbr", "remote/remotetest",
 		"persistence/journal/journaltest", "persistence/journal/memory", "persistence/journal/sqlite",
-		"bootstrap/discovery", "bootstrap/discovery/discoverytest", "bootstrap/discovery/static", "internal/wire",
+		"bootstrap/discovery", "bootstrap/discovery/discoverytest", "bootstrap/discovery/static",
 		"cluster", "persistence", "bootstrap", "coordinatedshutdown", "httpapi", ".",
 		"cmd/demo-bank", "cmd/demo-bank/internal/api", "cmd/demo-bank/internal/bank",
-		"cmd/demo-bank/internal/frontdoor", "cmd/demo-bank/internal/supervisor",
+		"cmd/demo-bank/internal/supervisor",
 		"internal/sim/**", "bench/**", "chaos/**", "ecslab/**",
 	},
-	pure:      []string{"cluster/member", "sbr", "sharding/allocation", "sharding/placement"},
+	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},
 	pureFiles: []string{"bootstrap/decide*.go", "coordinatedshutdown/phases*.go"},
 	pureMay: []string{
 		"bytes", "cmp", "container/heap", "encoding/binary", "errors", "fmt", "hash/fnv", "iter", "maps", "math",

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // fake is a behavior made of functions.
@@ -543,6 +544,22 @@ func TestShutdownAndSpawnMayRace(t *testing.T) {
 	}
 }
 
+func TestNoParentMissesTheEndOfItsLastChild(t *testing.T) {
+	s := newSystem(t, Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 20_000 {
+		r := mustSpawn(t, s, props(fake[int]{started: func(ctx *Context[int]) error {
+			_, err := SpawnChild(ctx, props(fake[string]{}))
+			return err
+		}}))
+		r.Stop()
+		if err := r.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestARefIsComparableAndTheZeroOneIsStopped(t *testing.T) {
 	s := newSystem(t, Config{})
 	var self Ref[int]
@@ -574,4 +591,52 @@ func TestOnlyWarningsOfProtoactorReachTheLogger(t *testing.T) {
 	if got := out.String(); strings.Contains(got, "noise") || strings.Contains(got, "started") || !strings.Contains(got, "signal") {
 		t.Errorf("got %q, want the warning only", got)
 	}
+}
+
+func TestEveryWaiterWakes(t *testing.T) {
+	s := newSystem(t, Config{})
+	r := mustSpawn(t, s, props(fake[int]{}))
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if err := r.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	r.Stop()
+	wg.Wait()
+	<-r.Done()
+}
+
+func TestAnIdleActorStaysSmall(t *testing.T) {
+	// With protoactor's own parts and its place in the process table this is 450
+	// bytes an actor, see BenchmarkIdle.
+	if got, most := unsafe.Sizeof(cell[*int]{}), uintptr(176); got > most {
+		t.Errorf("got a cell of %d bytes, want at most %d", got, most)
+	}
+	s := newSystem(t, Config{})
+	entered := make(chan struct{})
+	r := mustSpawn(t, s, props(fake[int]{receive: func(_ *Context[int], m int) error {
+		if m == 99 {
+			close(entered)
+		}
+		return nil
+	}}))
+	for i := range 100 {
+		mustTell(t, r, i)
+	}
+	<-entered
+	for !idleNow(r) {
+		runtime.Gosched()
+	}
+	if q := r.c.queue; q != nil && cap(q.in)+cap(q.out) > 2*keepEntries {
+		t.Errorf("got an idle actor that keeps %d and %d entries, want at most %d", cap(q.in), cap(q.out), keepEntries)
+	}
+}
+
+func idleNow[M any](r Ref[M]) bool {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	return r.c.flags.Load()&flagScheduled == 0
 }

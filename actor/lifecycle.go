@@ -155,12 +155,10 @@ func (c *cell[M]) next() (e entry[M], ok bool) {
 	return e, true
 }
 
-// dead accounts for a message that is not going to be handled.
+// dead accounts for a message that is not going to be handled. Its asker is told
+// by failAsks.
 func (c *cell[M]) dead(e entry[M]) {
 	c.system.deadLetters.Add(1)
-	if e.ask != nil {
-		e.ask.fail(ErrStopped)
-	}
 	if fn := c.system.events.DeadLetter; fn != nil {
 		c.system.guard(func() { fn(c.name(), e.m) })
 	}

@@ -548,16 +548,44 @@ func TestNoParentMissesTheEndOfItsLastChild(t *testing.T) {
 	s := newSystem(t, Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	for range 20_000 {
+	for range 10_000 {
+		started := make(chan error, 1)
 		r := mustSpawn(t, s, props(fake[int]{started: func(ctx *Context[int]) error {
 			_, err := SpawnChild(ctx, props(fake[string]{}))
+			started <- err
 			return err
 		}}))
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
 		r.Stop()
 		if err := r.Wait(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestAnActorStoppedBeforeItStartedRunsNeitherHook(t *testing.T) {
+	var l log
+	s := newSystem(t, Config{})
+	p := props(fake[int]{
+		started: func(*Context[int]) error { l.add("started"); return nil },
+		stopped: func(*Context[int]) { l.add("stopped") },
+	})
+	c := newCell(s, p.withDefaults(), p.New())
+	if !s.link(&s.root, &c.node) {
+		t.Fatal("got no link")
+	}
+	c.stop() // what a shutdown does in the middle of a spawn
+	mk := newMaker()
+	mk.cell = c
+	if _, err := s.proto.Root.SpawnNamed(mk.props, "early"); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Ref[int]{c}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.want(t)
 }
 
 func TestARefIsComparableAndTheZeroOneIsStopped(t *testing.T) {

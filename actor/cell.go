@@ -97,12 +97,17 @@ func newCell[M any](s *System, p Props[M], b Behavior[M]) *cell[M] {
 		make: p.New, stopped: p.Stopped, undelivered: p.Undelivered,
 	}
 	c.owner = c
-	f := flagScheduled
-	if _, ok := b.(Starter[M]); ok {
-		f |= flagUnstarted
-	}
-	c.flags.Store(f)
+	c.flags.Store(flagScheduled | fresh(b))
 	return c
+}
+
+// fresh are the flags of a new behavior: one that has Started has its Stopped
+// called only after that.
+func fresh[M any](b Behavior[M]) uint32 {
+	if _, ok := b.(Starter[M]); ok {
+		return flagUnstarted | flagHooked
+	}
+	return 0
 }
 
 func (c *cell[M]) context() *Context[M] { return (*Context[M])(c) }

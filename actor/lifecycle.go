@@ -37,10 +37,9 @@ func (c *cell[M]) update(set, clear uint32) {
 	c.mu.Unlock()
 }
 
-// start calls Started. While it runs, Stopped is not to be called for the case
-// that it fails.
+// start calls Started. Stopped may be called when it has returned without error.
 func (c *cell[M]) start() {
-	c.update(flagHooked, flagUnstarted)
+	c.update(0, flagUnstarted)
 	b, ok := c.behavior.(Starter[M])
 	if ok {
 		if err := b.Started(c.context()); err != nil {
@@ -62,11 +61,7 @@ func (c *cell[M]) restart() {
 		return
 	}
 	c.behavior = b
-	set := uint32(0)
-	if _, ok := b.(Starter[M]); ok {
-		set = flagUnstarted
-	}
-	c.update(set, flagRestarting|flagHooked|flagChildren)
+	c.update(fresh(b), flagRestarting|flagHooked|flagChildren)
 }
 
 // childrenEnded asks the children to stop, and says whether all have ended. When

@@ -33,7 +33,7 @@ type Starter[M any] interface {
 
 // Stopper is a Behavior that wants to run after its last message: when the actor
 // stops and, on the failed behavior, when it restarts. The children have ended by
-// then. It runs once, and not after Started has failed.
+// then. It runs once, and only when Started, if there is one, has returned nil.
 type Stopper[M any] interface {
 	Stopped(ctx *Context[M])
 }

@@ -49,6 +49,7 @@ type Endpoint struct {
 	onLost    func(member.Node)
 	losing    map[member.NodeID]bool // OnLost runs; true: once more
 	lanes     map[laneKey]*lane
+	waiting   []*lane         // used before Run
 	forgotten []member.NodeID // oldest first
 	incoming  map[laneKey]*laneStream
 	links     map[*link]struct{}
@@ -265,6 +266,22 @@ func (e *Endpoint) spawn(f func()) bool {
 		return false
 	}
 	e.wg.Go(f)
+	return true
+}
+
+// start runs a lane, as soon as Run is there. It reports false when Run is over.
+func (e *Endpoint) start(l *lane) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.stopped:
+		return false
+	case e.ctx == nil:
+		e.waiting = append(e.waiting, l)
+	default:
+		ctx := e.ctx
+		e.wg.Go(func() { l.run(ctx) })
+	}
 	return true
 }
 

@@ -63,16 +63,8 @@ func (l *lane) begin() {
 	if !l.begun.CompareAndSwap(false, true) {
 		return
 	}
-	l.e.mu.Lock()
-	ctx, stopped := l.e.ctx, l.e.stopped
-	l.e.mu.Unlock()
-	switch {
-	case stopped:
+	if !l.e.start(l) {
 		l.close("the endpoint was stopped")
-	case ctx != nil: // else Run starts it
-		if !l.e.spawn(func() { l.run(ctx) }) {
-			l.close("the endpoint was stopped")
-		}
 	}
 }
 

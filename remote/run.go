@@ -25,17 +25,16 @@ func (e *Endpoint) Run(ctx context.Context) error {
 		return errors.New("remote: Run was called before; make a new Endpoint with a new node id")
 	}
 	e.ctx = work
-	lanes := slices.Collect(maps.Values(e.lanes))
+	waiting := e.waiting
+	e.waiting = nil
 	e.mu.Unlock()
 
 	failed := make(chan error, 1)
 	server := e.server()
 	e.spawn(func() { e.deadlines.Run(work) })
 	e.spawn(func() { e.serveHTTP2(server) })
-	for _, l := range lanes {
-		if l.begun.Load() {
-			e.spawn(func() { l.run(work) })
-		}
+	for _, l := range waiting {
+		e.start(l)
 	}
 	var accepting sync.WaitGroup
 	accepting.Go(func() { e.accept(failed) })
@@ -50,7 +49,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	// yet, so its address must not refuse.
 	e.closing.Store(true)
 	e.mu.Lock()
-	lanes = slices.Collect(maps.Values(e.lanes))
+	lanes := slices.Collect(maps.Values(e.lanes))
 	listeners := slices.Collect(maps.Values(e.listeners))
 	e.mu.Unlock()
 	for _, l := range lanes {

@@ -118,8 +118,7 @@ func TestOrderOfTheTable(t *testing.T) {
 			}
 			got, err := Order(phases)
 			if row.Error == "cycle" {
-				var cycle *CycleError
-				if !errors.As(err, &cycle) {
+				if _, ok := errors.AsType[*CycleError](err); !ok {
 					t.Errorf("got %v, %v, want a cycle", got, err)
 				}
 				return
@@ -229,7 +228,7 @@ func (row runCase) run(t *testing.T) {
 	}
 	err := s.RunFrom(t.Context(), reasons[row.Reason], from)
 	if row.Second != "" {
-		if second := s.Run(t.Context(), reasons[row.Second]); second != err {
+		if second := s.Run(t.Context(), reasons[row.Second]); !errors.Is(second, err) {
 			t.Errorf("second run: got %v, want the first's %v", second, err)
 		}
 	}
@@ -254,6 +253,7 @@ func (row runCase) run(t *testing.T) {
 
 // shutdown has only the phases of the row.
 func (row runCase) shutdown(t *testing.T) *Shutdown {
+	t.Helper()
 	var phases []Phase
 	for _, name := range slices.Sorted(maps.Keys(row.Phases)) {
 		c := row.Phases[name]

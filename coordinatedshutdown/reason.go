@@ -60,6 +60,7 @@ func reasonFacts(r Reason) (name string, exitCode int) {
 		return "store-lost", 15
 	case Internal:
 		return "internal", 16
+	case reasonCount:
 	}
 	return "reason-" + strconv.Itoa(int(r)), 16
 }

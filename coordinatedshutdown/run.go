@@ -39,7 +39,7 @@ func (s *Shutdown) runAt(ctx context.Context, reason Reason, from int) error {
 	} else if !first {
 		return s.wait(ctx)
 	}
-	s.logger.Info("coordinated shutdown begins", slog.String("reason", reason.String()), slog.Duration("deadline", s.deadline))
+	s.logger.InfoContext(ctx, "coordinated shutdown begins", slog.String("reason", reason.String()), slog.Duration("deadline", s.deadline))
 	if fn := s.events.Started; fn != nil {
 		s.guard(func() { fn(reason) })
 	}
@@ -49,7 +49,7 @@ func (s *Shutdown) runAt(ctx context.Context, reason Reason, from int) error {
 	for at := from; at < len(s.plan) && err == nil; at++ {
 		err = s.runPhase(timed, at)
 	}
-	s.end(err)
+	s.end(ctx, err)
 	return err
 }
 
@@ -84,7 +84,7 @@ func (s *Shutdown) wait(ctx context.Context) error {
 	}
 }
 
-func (s *Shutdown) end(err error) {
+func (s *Shutdown) end(ctx context.Context, err error) {
 	s.mu.Lock()
 	s.begun = len(s.plan)
 	s.report.Ended, s.report.Err = true, err
@@ -100,7 +100,7 @@ func (s *Shutdown) end(err error) {
 	if err != nil || len(r.Hung()) > 0 {
 		level = slog.LevelWarn
 	}
-	s.logger.Log(context.Background(), level, "coordinated shutdown ended", r.attrs()...)
+	s.logger.Log(ctx, level, "coordinated shutdown ended", r.attrs()...)
 	if fn := s.events.Ended; fn != nil {
 		s.guard(func() { fn(r) })
 	}
@@ -118,7 +118,7 @@ func (s *Shutdown) runPhase(ctx context.Context, at int) error {
 	p := s.plan[at]
 	tasks := s.take(at)
 	if p.Disabled {
-		s.logger.Info("shutdown phase is disabled", slog.String("phase", p.Name), slog.Int("tasks", len(tasks)))
+		s.logger.InfoContext(ctx, "shutdown phase is disabled", slog.String("phase", p.Name), slog.Int("tasks", len(tasks)))
 		s.record(at, PhaseReport{Name: p.Name, Timeout: p.Timeout, Outcome: Skipped})
 		return nil
 	}
@@ -175,7 +175,7 @@ func (s *Shutdown) runTasks(ctx context.Context, p Phase, tasks []*task, rep *Ph
 			return
 		}
 		rep.Outcome = Failed
-		s.logger.Warn("shutdown task failed", slog.String("phase", p.Name), slog.String("task", r.rep.Name), slog.Duration("spent", round(r.rep.Spent)), slog.String("error", r.rep.Err.Error()))
+		s.logger.WarnContext(ctx, "shutdown task failed", slog.String("phase", p.Name), slog.String("task", r.rep.Name), slog.Duration("spent", round(r.rep.Spent)), slog.String("error", r.rep.Err.Error()))
 		if bad < 0 {
 			bad = r.at
 			if p.Abort {
@@ -215,7 +215,7 @@ func (s *Shutdown) runTasks(ctx context.Context, p Phase, tasks []*task, rep *Ph
 		if bad < 0 {
 			bad = i
 		}
-		s.logger.Warn("shutdown task hangs", slog.String("phase", p.Name), slog.String("task", rep.Tasks[i].Name), slog.Duration("timeout", p.Timeout))
+		s.logger.WarnContext(ctx, "shutdown task hangs", slog.String("phase", p.Name), slog.String("task", rep.Tasks[i].Name), slog.Duration("timeout", p.Timeout))
 	}
 	return bad
 }

@@ -189,7 +189,7 @@ func TestAFailureInAnAbortingPhaseEndsTheRun(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		r := s.Report()
-		if r.Spent != 0 || phaseOf(t, r, ClusterLeave).Outcome != Skipped || r.Err != err {
+		if r.Spent != 0 || phaseOf(t, r, ClusterLeave).Outcome != Skipped || !errors.Is(r.Err, err) {
 			t.Errorf("got %+v, want the slow task told at once, and the rest skipped", r)
 		}
 	})
@@ -276,14 +276,14 @@ func TestItRunsOnceAndAllCallersGetTheSameResult(t *testing.T) {
 		wg.Wait()
 		<-s.Ended()
 		for _, err := range errs {
-			if err == nil || err != errs[0] {
+			if err == nil || !errors.Is(err, errs[0]) {
 				t.Errorf("got %v, want %v", err, errs[0])
 			}
 		}
 		if runs != 1 {
 			t.Errorf("got %d runs, want 1", runs)
 		}
-		if err := s.Run(t.Context(), Internal); err != errs[0] {
+		if err := s.Run(t.Context(), Internal); !errors.Is(err, errs[0]) {
 			t.Errorf("a late caller: got %v, want %v", err, errs[0])
 		}
 	})

@@ -48,9 +48,9 @@ func (s *Shutdown) signals(ctx context.Context, got <-chan os.Signal, exit func(
 				reason = Interrupted
 				interrupts++
 			}
-			s.logger.Info("signal received", slog.String("signal", sig.String()))
+			s.logger.InfoContext(ctx, "signal received", slog.String("signal", sig.String()))
 			if interrupts == 2 {
-				s.logger.Warn("second interrupt ends the process", slog.Int("exit_code", ExitSecondInterrupt))
+				s.logger.WarnContext(ctx, "second interrupt ends the process", slog.Int("exit_code", ExitSecondInterrupt))
 				exit(ExitSecondInterrupt)
 			}
 			follow(reason)

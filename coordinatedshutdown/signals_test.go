@@ -49,7 +49,9 @@ func TestASecondInterruptEndsTheProcessAtOnce(t *testing.T) {
 		got <- os.Interrupt
 		<-s.Started()
 		got <- os.Interrupt
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 		if code != ExitSecondInterrupt || after != 0 {
 			t.Errorf("got exit %d after %s, want 130 at once", code, after)
 		}

@@ -152,7 +152,7 @@ type Activation struct {
 	StopShard func(cause error)
 }
 
-// Call is one command or query.
+// Call is one command or query. It must not be kept after Handle has returned.
 type Call struct {
 	Method *MethodDef
 	// Request is the decoded request.

@@ -29,8 +29,8 @@ const (
 	UnknownMethod Code = "unknown-method"
 	// Malformed: the entity id, the command id or the request is not valid. Not run.
 	Malformed Code = "malformed"
-	// TooLarge: the request is over the bound, not run; or the reply is, then
-	// the text says so and it has run.
+	// TooLarge: the encoded request is over [MaxPayload]. Not run. A reply over
+	// the bound is Failed, since it has run.
 	TooLarge Code = "too-large"
 	// Rejected: the entity refused by its own rules (see [Reject]). It changed
 	// nothing; trying again gets the same answer until the state changes.
@@ -145,3 +145,16 @@ func AsRefusal(err error) (Refusal, bool) {
 	}
 	return Refusal{Code: r.Code, Text: err.Error()}, true
 }
+
+// Causes of errors of this package, for their texts.
+var (
+	errStopped   = errors.New("this node's regions have stopped")
+	errLate      = errors.New("it came back too late to be sent in order")
+	errOwnerLost = errors.New("the owner lost the shard before it replied")
+	errWithheld  = errors.New("the owner lost its session or the shard while it ran")
+	errAbandoned = errors.New("the entity did not stop in time and was abandoned")
+	errMailbox   = errors.New("the entity's mailbox is full: slow down or raise Mailbox")
+	errActor     = errors.New("the entity's actor ended while the call was queued")
+	errExpired   = errors.New("the deadline passed before the entity came to it")
+	errStart     = errors.New("entity asked to be stopped while it started")
+)

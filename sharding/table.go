@@ -1,0 +1,65 @@
+package sharding
+
+import (
+	"time"
+
+	"github.com/holdfast-go/holdfast/cluster/member"
+	"github.com/holdfast-go/holdfast/sharding/placement"
+)
+
+// TableReset implements TableObserver.
+func (r *Regions) TableReset(t TableView) {
+	now := time.Now()
+	r.setMembers(t.Members, true)
+	rows := make(map[placement.Key]placement.Shard, len(t.Shards))
+	for _, c := range t.Shards {
+		rows[c.Key] = c.Row
+	}
+	// A refusal with index 0 makes nobody wait for an index of another generation.
+	r.index.Store(0)
+	r.generation.Store(t.Generation)
+	for _, region := range r.regions {
+		for i := range region.slots {
+			s := &region.slots[i]
+			s.mu.Lock()
+			s.setRow(rows[s.key()], t.Generation, now)
+			s.unlock()
+		}
+	}
+	r.index.Store(t.Index)
+	r.steerList.wake()
+}
+
+// TableChanged implements TableObserver.
+func (r *Regions) TableChanged(d TableDelta) {
+	now := time.Now()
+	r.setMembers(d.Members, false)
+	for _, c := range d.Shards {
+		region := r.regions[c.Type]
+		if region == nil || c.Shard < 0 || c.Shard >= len(region.slots) {
+			continue
+		}
+		s := &region.slots[c.Shard]
+		s.mu.Lock()
+		s.setRow(c.Row, s.generation, now)
+		s.unlock()
+	}
+	r.index.Store(d.Index)
+	r.steerList.wake()
+}
+
+// setMembers keeps what is known of the members.
+func (r *Regions) setMembers(members []member.Member, all bool) {
+	r.membersMu.Lock()
+	defer r.membersMu.Unlock()
+	if all {
+		clear(r.members)
+	}
+	for _, m := range members {
+		if m.Status == member.Removed {
+			delete(r.members, m.ID)
+			continue
+		}
+		r.members[m.ID] = m
+	}
+}

@@ -48,38 +48,38 @@ func props[M any](f fake[M]) Props[M] {
 }
 
 // newSystem is shut down, and must be empty, at the end of the test.
-func newSystem(t testing.TB, cfg Config) *System {
-	t.Helper()
+func newSystem(tb testing.TB, cfg Config) *System {
+	tb.Helper()
 	s, err := NewSystem(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 		if got := s.Actors(); got != 0 {
-			t.Errorf("got %d actors after shutdown, want 0", got)
+			tb.Errorf("got %d actors after shutdown, want 0", got)
 		}
 	})
 	return s
 }
 
-func mustSpawn[M any](t testing.TB, s *System, p Props[M]) Ref[M] {
-	t.Helper()
+func mustSpawn[M any](tb testing.TB, s *System, p Props[M]) Ref[M] {
+	tb.Helper()
 	r, err := Spawn(s, p)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
 
-func mustTell[M any](t testing.TB, r Ref[M], m M) {
-	t.Helper()
+func mustTell[M any](tb testing.TB, r Ref[M], m M) {
+	tb.Helper()
 	if err := r.Tell(m); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -320,7 +320,7 @@ func TestFailuresRestartUpToTheLimitAndThenStop(t *testing.T) {
 			if !errors.As(reason, &limit) || limit.MaxRestarts != 2 || !how.want(reason) {
 				t.Errorf("got reason %v", reason)
 			}
-			if got := r.Err(); got != reason {
+			if got := r.Err(); !errors.Is(got, reason) {
 				t.Errorf("got Err %v, want %v", got, reason)
 			}
 		})
@@ -613,7 +613,7 @@ func TestOnlyWarningsOfProtoactorReachTheLogger(t *testing.T) {
 	var out bytes.Buffer
 	s := newSystem(t, Config{Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	l := s.proto.Logger()
-	l.With("k", "v").Info("noise")
+	l.With(slog.String("k", "v")).Info("noise")
 	l.WithGroup("g").Info("noise")
 	l.Warn("signal")
 	if got := out.String(); strings.Contains(got, "noise") || strings.Contains(got, "started") || !strings.Contains(got, "signal") {

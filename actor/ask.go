@@ -65,7 +65,10 @@ func Ask[M, R any](ctx context.Context, ref Ref[M], build func(reply func(R, err
 		return none, fmt.Errorf("actor: ask not sent to %s: %w", ref.Name(), context.Cause(ctx))
 	}
 	s := ref.c.system
-	b := s.bells.Get().(bell)
+	b, ok := s.bells.Get().(bell)
+	if !ok {
+		b = make(bell, 1)
+	}
 	a := &ask[R]{pending: pending{bell: b}}
 	m := build(a.reply)
 	if err := ref.c.put(m, &a.pending); err != nil {

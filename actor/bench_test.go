@@ -94,7 +94,7 @@ func BenchmarkAsk(b *testing.B) {
 }
 
 // state is a behavior of the size of a pointer.
-type state struct{ p *int }
+type state struct{ _ *int }
 
 func (*state) Receive(*Context[*int], *int) error { return nil }
 
@@ -129,11 +129,13 @@ func BenchmarkIdle(b *testing.B) {
 		})
 	}
 	run("holdfast", func(b *testing.B, s *System, refs []Ref[*int]) {
+		b.Helper()
 		for i := range refs {
 			refs[i] = mustSpawn(b, s, p)
 		}
 	})
 	run("holdfast-told", func(b *testing.B, s *System, refs []Ref[*int]) {
+		b.Helper()
 		m := new(int)
 		for i := range refs {
 			refs[i] = mustSpawn(b, s, p)
@@ -146,6 +148,7 @@ func BenchmarkIdle(b *testing.B) {
 		}
 	})
 	run("holdfast-child", func(b *testing.B, s *System, refs []Ref[*int]) {
+		b.Helper()
 		done := make(chan error, 1)
 		mustSpawn(b, s, props(fake[*int]{started: func(ctx *Context[*int]) (err error) {
 			for i := range refs {
@@ -154,7 +157,7 @@ func BenchmarkIdle(b *testing.B) {
 				}
 			}
 			done <- err
-			return nil
+			return err
 		}}))
 		if err := <-done; err != nil {
 			b.Fatal(err)
@@ -175,7 +178,7 @@ func BenchmarkIdle(b *testing.B) {
 	})
 }
 
-type bare struct{ p *int }
+type bare struct{ _ *int }
 
 func (*bare) Receive(proto.Context) {}
 

@@ -1,6 +1,7 @@
 package actor
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -112,7 +113,13 @@ func fresh[M any](b Behavior[M]) uint32 {
 
 func (c *cell[M]) context() *Context[M] { return (*Context[M])(c) }
 
-func (c *cell[M]) name() string { return c.invoker.(proto.Context).Self().Id }
+// name is kept by protoactor, whose context the invoker is.
+func (c *cell[M]) name() string {
+	if ctx, ok := c.invoker.(proto.Context); ok {
+		return ctx.Self().Id
+	}
+	return ""
+}
 
 func (c *cell[M]) set(f uint32)   { c.flags.Store(c.flags.Load() | f) }
 func (c *cell[M]) clear(f uint32) { c.flags.Store(c.flags.Load() &^ f) }
@@ -221,7 +228,9 @@ func (c *cell[M]) wake() {
 
 // process runs the cell until it has nothing to do. At most one goroutine does.
 func (c *cell[M]) process() {
-	for !c.run() {
+	idle := false
+	for !idle {
+		idle = c.run()
 	}
 }
 
@@ -334,7 +343,7 @@ func (c *cell[M]) failed(reason error) {
 		ask.fail(fmt.Errorf("%w: %w", ErrNoReply, reason))
 	}
 	attrs := []any{slog.String("actor", c.name()), slog.String("reason", reason.Error()), slog.Bool("restart", restart)}
-	if p, ok := reason.(*PanicError); ok {
+	if p, ok := errors.AsType[*PanicError](reason); ok {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
 	c.system.logger.Warn("actor failed", attrs...)

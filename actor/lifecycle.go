@@ -31,9 +31,9 @@ func (c *cell[M]) lifecycle() (idle bool) {
 	return false
 }
 
-func (c *cell[M]) update(set, clear uint32) {
+func (c *cell[M]) update(set, unset uint32) {
 	c.mu.Lock()
-	c.flags.Store(c.flags.Load()&^clear | set)
+	c.flags.Store(c.flags.Load()&^unset | set)
 	c.mu.Unlock()
 }
 

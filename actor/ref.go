@@ -94,6 +94,7 @@ func (r Ref[M]) Name() string {
 	return r.c.name()
 }
 
+// String gives the name.
 func (r Ref[M]) String() string { return r.Name() }
 
 func closedChan() chan struct{} {

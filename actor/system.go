@@ -44,8 +44,6 @@ func NewSystem(cfg Config) (*System, error) {
 		stop:   &proto.Stop{},
 		empty:  make(chan struct{}),
 	}
-	s.makers.New = func() any { return newMaker() }
-	s.bells.New = func() any { return make(bell, 1) }
 	quiet := slog.New(warnHandler{cfg.Logger.Handler()})
 	// No metrics provider: the one of protoactor would serve its own HTTP port.
 	s.proto = proto.NewActorSystem(proto.WithLoggerFactory(func(*proto.ActorSystem) *slog.Logger { return quiet }))
@@ -145,7 +143,10 @@ func spawn[M any](s *System, parent *node, name string, p Props[M]) (Ref[M], err
 	if !s.link(parent, &c.node) {
 		return Ref[M]{}, fmt.Errorf("%w: actor %q", ErrShutdown, name)
 	}
-	mk := s.makers.Get().(*maker)
+	mk, ok := s.makers.Get().(*maker)
+	if !ok {
+		mk = newMaker()
+	}
 	mk.cell = c
 	_, err = s.proto.Root.SpawnNamed(mk.props, name)
 	mk.cell = nil

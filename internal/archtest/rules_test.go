@@ -67,7 +67,7 @@ var house = rules{
 		"cmd/demo-bank/internal/api":        {"cmd/demo-bank/internal/bank", "httpapi", "sharding"},
 		"cmd/demo-bank/internal/bank":       {"persistence", "sharding"},
 		"cmd/demo-bank/internal/frontdoor":  {},
-		"cmd/demo-bank/internal/supervisor": {"cmd/demo-bank/internal/frontdoor"},
+		"cmd/demo-bank/internal/supervisor": {},
 
 		// proof
 		"internal/archtest": {},
@@ -77,12 +77,8 @@ var house = rules{
 		"ecslab/**":         {"*"},
 	},
 	landing: []string{
-		"sbr", "remote/remotetest",
-		"persistence/journal/journaltest", "persistence/journal/memory", "persistence/journal/sqlite",
-		"bootstrap/discovery", "bootstrap/discovery/discoverytest", "bootstrap/discovery/static",
-		"cluster", "persistence", "bootstrap", "coordinatedshutdown", "httpapi", ".",
+		"sbr", "cluster", "persistence", "coordinatedshutdown", "httpapi", ".",
 		"cmd/demo-bank", "cmd/demo-bank/internal/api", "cmd/demo-bank/internal/bank",
-		"cmd/demo-bank/internal/supervisor",
 		"internal/sim/**", "bench/**", "chaos/**", "ecslab/**",
 	},
 	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},

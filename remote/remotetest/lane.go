@@ -49,15 +49,9 @@ func (l *lane) WaitRoom(ctx context.Context) error { return l.out.WaitRoom(ctx) 
 
 // begin starts the lane's goroutine on first use.
 func (l *lane) begin() {
-	if l.begun.Load() || !l.begun.CompareAndSwap(false, true) {
-		return
+	if l.begun.CompareAndSwap(false, true) && !l.node.start(l) {
+		l.close("the transport was stopped")
 	}
-	l.node.mu.Lock()
-	ctx := l.node.ctx
-	l.node.mu.Unlock()
-	if ctx != nil {
-		l.node.spawn(func() { l.run(ctx) })
-	} // else Run starts it
 }
 
 // close ends the lane for good.
@@ -138,7 +132,17 @@ func (l *lane) serve(ctx context.Context, to *Node) bool {
 	l.node.spawn(c.keep)
 	l.node.spawn(func() { c.receiveReplies(l.out) })
 	err := l.send(ctx, c)
-	c.sever(false)
+	switch l.node.condition() {
+	case running, created:
+		c.sever(false) // in good order
+	case killed:
+		select { // the other side notices when it can
+		case <-c.broken:
+		case <-ctx.Done():
+		}
+	case closing, ended:
+	}
+	c.sever(true)
 	if err != nil {
 		l.close(err.Error())
 		return false

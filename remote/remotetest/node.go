@@ -42,6 +42,7 @@ type Node struct {
 	handlers  map[remote.Service]remote.Handler
 	onLost    func(member.Node)
 	lanes     map[laneKey]*lane
+	waiting   []*lane // used before Run
 	forgotten map[member.NodeID]bool
 	wires     map[*wire]struct{}
 	inbound   map[inboundKey]*laneConn
@@ -248,13 +249,12 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stop()
 	n.mu.Lock()
 	n.ctx = work
-	lanes := maps.Clone(n.lanes)
+	waiting := n.waiting
+	n.waiting = nil
 	n.mu.Unlock()
 	n.spawn(func() { n.deadlines.Run(work) })
-	for _, l := range lanes {
-		if l.begun.Load() {
-			n.spawn(func() { l.run(work) })
-		}
+	for _, l := range waiting {
+		n.start(l)
 	}
 	<-ctx.Done()
 	n.net.change(func() {
@@ -301,6 +301,29 @@ func (n *Node) spawn(f func()) bool {
 	}
 	n.wg.Go(f)
 	return true
+}
+
+// start runs a lane, as soon as Run is there. It reports false when Run is over.
+func (n *Node) start(l *lane) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.stopped:
+		return false
+	case n.ctx == nil:
+		n.waiting = append(n.waiting, l)
+	default:
+		ctx := n.ctx
+		n.wg.Go(func() { l.run(ctx) })
+	}
+	return true
+}
+
+// condition returns the state of the node.
+func (n *Node) condition() state {
+	n.net.mu.Lock()
+	defer n.net.mu.Unlock()
+	return n.state
 }
 
 func (n *Node) attach(w *wire) {

@@ -13,14 +13,19 @@ import (
 // and the new owner reads everything that was acknowledged.
 func claimRace(t *testing.T, open Open) {
 	a, b := handle(t, open), handle(t, open)
+	// bound ends the old owner's loop when the store never fences it.
+	const bound = 50_000
 	for round := range 20 {
 		id := fmt.Sprint("s", round)
 		old := claim(t, a, shard0, 1, uint64(2*round+1))
 		started := make(chan struct{})
 		var acked []string
 		var wg sync.WaitGroup
+		defer wg.Wait()
 		wg.Go(func() {
-			for n := uint64(0); ; n++ {
+			start := sync.OnceFunc(func() { close(started) })
+			defer start()
+			for n := range uint64(bound) {
 				text := fmt.Sprint("old ", n)
 				_, err := one(t.Context(), a, add(old, id, n, text))
 				var fenced *journal.FencedError
@@ -33,9 +38,10 @@ func claimRace(t *testing.T, open Open) {
 				}
 				acked = append(acked, text)
 				if n == 2 {
-					close(started)
+					start()
 				}
 			}
+			t.Errorf("old owner: not fenced after %d appends", bound)
 		})
 		<-started
 		cur := claim(t, b, shard0, 1, uint64(2*round+2))

@@ -36,9 +36,9 @@ func unavailable(what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", journal.ErrUnavailable, what, err)
 }
 
-// notWritten reports whether a failed COMMIT surely wrote nothing, provided
-// that the ROLLBACK after it succeeds: SQLite refused before it wrote the frame
-// that makes a transaction count. After an I/O error that frame may be there.
+// notWritten reports whether a failed COMMIT surely wrote nothing: SQLite
+// refused before it wrote the frame that makes a transaction count. After an
+// I/O error that frame may be there.
 func notWritten(err error) bool {
 	switch code(err) {
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_FULL:

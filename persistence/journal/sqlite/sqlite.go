@@ -65,9 +65,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.read.prepare(ctx, s.readers); err != nil {
 		return nil, errors.Join(fileError(path, err), s.readers.Close(), g.close())
 	}
-	if s.writer, err = startWriter(ctx, cfg, g); err != nil {
+	if s.writer, err = newWriter(ctx, cfg, g); err != nil {
 		return nil, errors.Join(fileError(path, err), s.readers.Close(), g.close())
 	}
+	go s.writer.run()
 	return s, nil
 }
 

@@ -29,7 +29,9 @@ type writeStmts struct {
 }
 
 func (s *writeStmts) prepare(ctx context.Context, conn *sql.Conn) error {
-	const insert = "INSERT INTO events (type,shard,pid,seq,generation,epoch,activation,ts,event,version,payload) VALUES "
+	// OR FAIL spares SQLite the pages it keeps to undo half a statement: any
+	// failure ends the whole transaction here.
+	const insert = "INSERT OR FAIL INTO events (type,shard,pid,seq,generation,epoch,activation,ts,event,version,payload) VALUES "
 	const row = "(?,?,?,?,?,?,?,?,?,?,?)"
 	for _, p := range []struct {
 		to    **sql.Stmt

@@ -74,7 +74,8 @@ type writer struct {
 	err      error // of the shutdown, readable after done
 }
 
-func startWriter(ctx context.Context, cfg Config, g *gate) (*writer, error) {
+// newWriter connects; the caller starts run.
+func newWriter(ctx context.Context, cfg Config, g *gate) (*writer, error) {
 	db, err := sql.Open("sqlite", dsn(cfg.Path, busyPragma(cfg), "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)"))
 	if err != nil {
 		return nil, err
@@ -87,7 +88,6 @@ func startWriter(ctx context.Context, cfg Config, g *gate) (*writer, error) {
 	if err := w.connect(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	go w.run()
 	return w, nil
 }
 
@@ -135,7 +135,7 @@ func (w *writer) submit(ctx context.Context, what work, count, size int) error {
 
 func (w *writer) run() {
 	defer close(w.done)
-	prune := time.NewTimer(pruneEvery)
+	prune := time.NewTimer(pruneSoon)
 	defer prune.Stop()
 	group := make([]*job, 0, maxGroup)
 	for {
@@ -235,7 +235,8 @@ func (w *writer) transact(group []*job) (err error) {
 		return nil
 	}
 	if _, err := w.stmts.commit.ExecContext(ctx); err != nil {
-		if w.rollback(ctx) && notWritten(err) {
+		w.rollback(ctx)
+		if notWritten(err) {
 			return unavailable("commit", err)
 		}
 		w.disconnect()
@@ -244,13 +245,12 @@ func (w *writer) transact(group []*job) (err error) {
 	return nil
 }
 
-// rollback ends the transaction; when that fails, by dropping the connection.
-func (w *writer) rollback(ctx context.Context) bool {
+// rollback ends the transaction. It fails when SQLite has done it already, as
+// after a full disk; dropping the connection then makes sure.
+func (w *writer) rollback(ctx context.Context) {
 	if _, err := w.stmts.rollback.ExecContext(ctx); err != nil {
 		w.disconnect()
-		return false
 	}
-	return true
 }
 
 func (w *writer) connect(ctx context.Context) error {

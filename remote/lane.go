@@ -33,8 +33,9 @@ type lane struct {
 
 	begun   atomic.Bool
 	over    atomic.Bool
-	done    chan struct{} // closed by close
-	attempt uint64        // connections so far; only run uses it
+	done    chan struct{} // closed by close, after reason was set
+	reason  string
+	attempt uint64 // connections so far; only run uses it
 }
 
 func newLane(e *Endpoint, to member.Node, c Class, purpose string) *lane {
@@ -65,16 +66,24 @@ func (l *lane) begin() {
 	}
 	if !l.e.start(l) {
 		l.close("the endpoint was stopped")
+		l.finish()
 	}
 }
 
-// close ends the lane for good: what is open fails, what comes is refused.
-func (l *lane) close(text string) {
+// close ends the lane for good: what comes is refused at once, and the lane's
+// goroutine fails what is open. The caller may hold locks that Done wants.
+func (l *lane) close(reason string) {
 	if !l.over.CompareAndSwap(false, true) {
 		return
 	}
+	l.out.Seal()
+	l.reason = reason
 	close(l.done)
-	if n := l.out.Close(text); n > 0 {
+}
+
+// finish fails what is open in a closed lane.
+func (l *lane) finish() {
+	if n := l.out.Close(l.reason); n > 0 {
 		l.tellsLost(n)
 	}
 }
@@ -110,9 +119,11 @@ func (l *lane) run(ctx context.Context) {
 		}
 		stop()
 	})
+	defer l.finish()
 	defer watch.Wait()
 	defer cancel()
 	pause := backoffMin
+	complaint := ""
 	for {
 		c, err := l.connect(connecting, ctx)
 		var refused *RefusedError
@@ -124,11 +135,14 @@ func (l *lane) run(ctx context.Context) {
 			l.close("the endpoint was stopped")
 			return
 		case err == nil:
-			pause = backoffMin
+			up := time.Now()
 			if !l.serve(ctx, c) {
 				return
 			}
-			continue // at once: a process that was killed refuses now
+			if time.Since(up) > backoffMax {
+				pause = backoffMin
+				continue // at once: a process that was killed refuses now
+			}
 		case errors.Is(err, errRefused):
 			l.dead("nothing listens at " + l.to.Addr)
 			return
@@ -136,7 +150,10 @@ func (l *lane) run(ctx context.Context) {
 			l.dead(refused.Text)
 			return
 		}
-		l.e.log.Debug("lane cannot connect", slog.String("node", l.to.String()), slog.Int("class", int(l.class)), slog.Any("error", err))
+		if err != nil && err.Error() != complaint {
+			complaint = err.Error()
+			l.e.log.Warn("lane cannot connect, trying on", slog.String("node", l.to.String()), slog.Int("class", int(l.class)), slog.Any("error", err))
+		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
 		case <-t.C:
@@ -161,7 +178,6 @@ type laneConn struct {
 	mu    sync.Mutex
 	tells []int // tells in each packet that was sent and not yet acknowledged
 	acked uint64
-	late  bool // the lane ended by itself: nothing is lost
 }
 
 func (c *laneConn) end() {
@@ -246,6 +262,10 @@ func (l *lane) serve(ctx context.Context, c *laneConn) bool {
 	var reader sync.WaitGroup
 	reader.Go(func() { l.read(c) })
 	over := l.write(ctx, c)
+	if over {
+		l.close("the endpoint was stopped")
+		l.finish()
+	}
 	if over && !l.e.closing.Load() {
 		// Let the other side see the end in good order.
 		_ = c.stream.CloseSend()
@@ -270,9 +290,6 @@ func (l *lane) serve(ctx context.Context, c *laneConn) bool {
 	}
 	if lost > 0 {
 		l.tellsLost(lost)
-	}
-	if over {
-		l.close("the endpoint was stopped")
 	}
 	return !over
 }
@@ -319,6 +336,7 @@ func (l *lane) write(ctx context.Context, c *laneConn) (over bool) {
 		clear(frames)
 		clear(batch)
 		if err != nil {
+			c.cancel()
 			<-c.dead // the reader knows why
 			return false
 		}

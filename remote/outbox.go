@@ -51,7 +51,8 @@ const frameCost = 48
 
 // Outbox is the sending half of a lane without its connection: the bounded
 // queue, and the table of asks that wait for a reply. It is what transports
-// are built from. It starts no goroutine; all methods may be called from any.
+// are built from. It starts no goroutine; all methods may be called from any,
+// Take from one at a time.
 //
 //	Post ──> queued ──Take──> sent ──Complete──> done
 //	            │               │
@@ -134,6 +135,9 @@ func (o *Outbox) Wake() <-chan struct{} { return o.wake }
 func (o *Outbox) Post(p Post) (ask uint64, err error) {
 	if len(p.Payload) > o.bounds.MaxMessage {
 		return 0, &Error{Code: CodeTooLarge, Text: fmt.Sprintf("payload for %q has %d bytes, the bound is %d: send it in parts or raise MaxMessage on all nodes", p.Service, len(p.Payload), o.bounds.MaxMessage)}
+	}
+	if len(p.Service) > maxName {
+		return 0, &Error{Code: CodeTooLarge, Text: fmt.Sprintf("the name of service %q has %d bytes, the bound is %d", p.Service[:32], len(p.Service), maxName)}
 	}
 	if p.Done != nil && p.Deadline.IsZero() {
 		return 0, &Error{Code: CodeNotSent, Text: fmt.Sprintf("an ask of %q needs a deadline", p.Service)}
@@ -257,7 +261,7 @@ func (o *Outbox) Take(into []Outgoing, maxBytes int, now time.Time) []Outgoing {
 			}
 		}
 		expired := s != nil && !q.deadline.After(now) // Expire will say so
-		if cost := len(q.payload) + frameCost; !expired {
+		if cost := len(q.payload) + len(q.service) + frameCost; !expired {
 			if size > 0 && size+cost > maxBytes {
 				break
 			}
@@ -343,15 +347,22 @@ func (o *Outbox) LoseSent(text string) {
 	finish(lost)
 }
 
-// Close fails everything that is open and refuses what comes later. It returns
-// how many tells were still queued.
-func (o *Outbox) Close(text string) (tells int) {
+// Seal refuses what comes from now on. What is open stays so until Close.
+func (o *Outbox) Seal() {
 	o.mu.Lock()
-	if o.closed {
-		o.mu.Unlock()
-		return 0
-	}
+	defer o.mu.Unlock()
 	o.closed = true
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// Close seals the outbox and fails everything that is open, from the calling
+// goroutine. It returns how many tells were still queued.
+func (o *Outbox) Close(text string) (tells int) {
+	o.Seal()
+	o.mu.Lock()
 	for _, q := range o.queue[o.head:] {
 		if q.ask == 0 {
 			tells++
@@ -364,10 +375,6 @@ func (o *Outbox) Close(text string) (tells int) {
 		}
 	}
 	o.queue, o.head, o.live, o.bytes = nil, 0, 0, 0
-	if o.room != nil {
-		close(o.room)
-		o.room = nil
-	}
 	o.mu.Unlock()
 	o.deadlines.remove(o)
 	finish(lost)

@@ -26,9 +26,11 @@ type lane struct {
 	class remote.Class
 	out   *remote.Outbox
 	begun atomic.Bool
-	done  chan struct{} // closed by close
+	done  chan struct{} // closed by close, after reason was set
 	over  atomic.Bool
-	once  bool // serves one ask, of no generation
+	// reason says why the lane was closed.
+	reason string
+	once   bool // serves one ask, of no generation
 }
 
 func newLane(n *Node, to member.Node, c remote.Class) *lane {
@@ -51,29 +53,41 @@ func (l *lane) WaitRoom(ctx context.Context) error { return l.out.WaitRoom(ctx) 
 func (l *lane) begin() {
 	if l.begun.CompareAndSwap(false, true) && !l.node.start(l) {
 		l.close("the transport was stopped")
+		l.out.Close(l.reason)
 	}
 }
 
-// close ends the lane for good.
-func (l *lane) close(text string) {
+// close ends the lane for good; its goroutine fails what is open.
+func (l *lane) close(reason string) {
 	if l.over.CompareAndSwap(false, true) {
+		l.out.Seal()
+		l.reason = reason
 		close(l.done)
-		l.out.Close(text)
 	}
 }
 
 // run connects the lane as often as it takes.
 func (l *lane) run(ctx context.Context) {
+	defer func() { l.out.Close(l.reason) }()
+	dialing, stop := context.WithCancel(ctx)
+	defer stop()
+	l.node.spawn(func() {
+		select {
+		case <-l.done:
+		case <-dialing.Done():
+		}
+		stop()
+	})
 	pause := backoffMin
 	for {
 		h := hello{from: l.node, to: l.to.ID, addr: l.to.Addr}
 		if !l.once {
 			h.generation = l.node.Generation()
 		}
-		found, err := l.node.net.dial(ctx, h)
+		found, err := l.node.net.dial(dialing, h)
 		var refused *remote.RefusedError
 		switch {
-		case ctx.Err() != nil:
+		case dialing.Err() != nil:
 			l.close("the transport was stopped")
 			return
 		case errors.Is(err, errRefused):

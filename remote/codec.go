@@ -17,22 +17,19 @@ import (
 // copy each payload and allocate for each frame. The bytes are those of
 // proto/remote/v1; a test holds the two against each other.
 
-// Field numbers of Packet.
+// Tags of the fields: number and wire type. All take one byte.
 const (
-	packetHello   protowire.Number = 1
-	packetWelcome protowire.Number = 2
-	packetFrames  protowire.Number = 3
-	packetHandled protowire.Number = 4
-)
+	packetHello   = 1<<3 | byte(protowire.BytesType)
+	packetWelcome = 2<<3 | byte(protowire.BytesType)
+	packetFrames  = 3<<3 | byte(protowire.BytesType)
+	packetHandled = 4<<3 | byte(protowire.VarintType)
 
-// Field numbers of Frame.
-const (
-	frameAsk       protowire.Number = 1
-	frameRemaining protowire.Number = 2
-	frameService   protowire.Number = 3
-	framePayload   protowire.Number = 4
-	frameCode      protowire.Number = 5
-	frameText      protowire.Number = 6
+	frameAsk       = 1<<3 | byte(protowire.VarintType)
+	frameRemaining = 2<<3 | byte(protowire.VarintType)
+	frameService   = 3<<3 | byte(protowire.BytesType)
+	framePayload   = 4<<3 | byte(protowire.BytesType)
+	frameCode      = 5<<3 | byte(protowire.BytesType)
+	frameText      = 6<<3 | byte(protowire.BytesType)
 )
 
 // frame is a message or a reply on its way.
@@ -126,7 +123,7 @@ func (b *bufferPool) encode(frames []frame, handled uint64) *packetOut {
 	out := (*buf)[:0]
 	for i := range frames {
 		f := &frames[i]
-		out = append(out, byte(packetFrames<<3|protowire.Number(protowire.BytesType)))
+		out = append(out, packetFrames)
 		out = protowire.AppendVarint(out, uint64(f.size()))
 		out = f.append(out)
 	}
@@ -158,8 +155,6 @@ func (f *frame) append(out []byte) []byte {
 	return appendBytes(out, frameText, f.text)
 }
 
-// All field numbers are below 16, so a tag takes one byte.
-
 func sizeUint(v uint64) int {
 	if v == 0 {
 		return 0
@@ -174,18 +169,18 @@ func sizeBytes(n int) int {
 	return 1 + protowire.SizeVarint(uint64(n)) + n
 }
 
-func appendUint(out []byte, field protowire.Number, v uint64) []byte {
+func appendUint(out []byte, tag byte, v uint64) []byte {
 	if v == 0 {
 		return out
 	}
-	return protowire.AppendVarint(append(out, byte(field<<3|protowire.Number(protowire.VarintType))), v)
+	return protowire.AppendVarint(append(out, tag), v)
 }
 
-func appendBytes[T string | []byte](out []byte, field protowire.Number, v T) []byte {
+func appendBytes[T string | []byte](out []byte, tag byte, v T) []byte {
 	if len(v) == 0 {
 		return out
 	}
-	out = append(out, byte(field<<3|protowire.Number(protowire.BytesType)))
+	out = append(out, tag)
 	return append(protowire.AppendVarint(out, uint64(len(v))), v...)
 }
 
@@ -193,8 +188,8 @@ func appendBytes[T string | []byte](out []byte, field protowire.Number, v T) []b
 func (p *packetIn) decode(b []byte) error {
 	clear(p.frames)
 	p.hello, p.welcome, p.handled, p.frames = nil, nil, 0, p.frames[:0]
-	return eachField(b, func(num protowire.Number, value []byte, v uint64) error {
-		switch num {
+	return eachField(b, func(tag byte, value []byte, v uint64) error {
+		switch tag {
 		case packetHello:
 			p.hello = new(remotev1.Hello)
 			return proto.Unmarshal(value, p.hello)
@@ -218,8 +213,8 @@ func (p *packetIn) decode(b []byte) error {
 }
 
 func (f *arrived) decode(b []byte) error {
-	return eachField(b, func(num protowire.Number, value []byte, v uint64) error {
-		switch num {
+	return eachField(b, func(tag byte, value []byte, v uint64) error {
+		switch tag {
 		case frameAsk:
 			f.ask = v
 		case frameRemaining:
@@ -239,9 +234,10 @@ func (f *arrived) decode(b []byte) error {
 
 var errTruncated = errors.New("remote: malformed packet")
 
-// eachField calls f with each field: value for bytes, v for varints. Fields of
-// other types are unknown here and skipped.
-func eachField(b []byte, f func(num protowire.Number, value []byte, v uint64) error) error {
+// eachField calls f with each field that has a tag of one byte: value for
+// bytes, v for varints. Other fields are unknown here and skipped, as is a
+// known number with another wire type.
+func eachField(b []byte, f func(tag byte, value []byte, v uint64) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -259,16 +255,15 @@ func eachField(b []byte, f func(num protowire.Number, value []byte, v uint64) er
 			v, n = protowire.ConsumeVarint(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
-			num = 0
 		}
 		if n < 0 {
 			return fmt.Errorf("%w: field %d: %w", errTruncated, num, protowire.ParseError(n))
 		}
 		b = b[n:]
-		if num == 0 {
+		if num > 15 {
 			continue
 		}
-		if err := f(num, value, v); err != nil {
+		if err := f(byte(num)<<3|byte(typ), value, v); err != nil {
 			return err
 		}
 	}

@@ -35,8 +35,8 @@ func (b Bounds) WithDefaults() Bounds {
 	return b
 }
 
-// Tick is the resolution of ask deadlines: an ask fails at most one tick after
-// its deadline.
+// Tick is the resolution of ask deadlines: an ask fails at most two ticks after
+// its deadline, never before.
 const Tick = 10 * time.Millisecond
 
 // maxAsk is how long an ask waits whose context has no deadline.

@@ -1,0 +1,181 @@
+package cluster
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/holdfast-go/holdfast/cluster/member"
+	"github.com/holdfast-go/holdfast/internal/wire"
+	"github.com/holdfast-go/holdfast/remote"
+)
+
+const (
+	// probeTimeout bounds one probe.
+	probeTimeout = 500 * time.Millisecond
+	// probeFor is how long a suspect is probed before it is left to its session.
+	probeFor = 3 * time.Second
+)
+
+// lost is called by the transport when a connection with a node broke.
+func (c *Cluster) lost(n member.Node) { c.suspect(n) }
+
+// suspect probes a member that may have died. A refused connection, or another
+// incarnation at its address, proves the death; silence proves nothing and is
+// left to the session. Our own listener closes only after the last entity has
+// stopped, which is what makes a refusal a proof.
+func (c *Cluster) suspect(n member.Node) {
+	if _, ok := c.View().Find(n.ID); !ok || n.ID == c.self.ID {
+		return
+	}
+	c.mu.Lock()
+	if c.probing[n.ID] || len(c.probing) >= 256 {
+		c.mu.Unlock()
+		return
+	}
+	c.probing[n.ID] = true
+	c.mu.Unlock()
+	done := func() {
+		c.mu.Lock()
+		delete(c.probing, n.ID)
+		c.mu.Unlock()
+	}
+	if !c.spawn(func(ctx context.Context) {
+		defer done()
+		if proof := c.probe(ctx, n); proof.Dead() {
+			c.report(ctx, n, proof)
+		}
+	}) {
+		done()
+	}
+}
+
+// probe asks until there is an answer: a dying process may refuse nothing yet.
+func (c *Cluster) probe(ctx context.Context, n member.Node) remote.Evidence {
+	ctx, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		pctx, pcancel := context.WithTimeout(ctx, probeTimeout)
+		e := c.t.Probe(pctx, n)
+		pcancel()
+		if e != remote.Unknown || !pause(ctx, wait) {
+			return e
+		}
+	}
+}
+
+// report makes a proved death known until the table shows it: to the leader,
+// or, when it was the leader that died, by standing for election.
+func (c *Cluster) report(ctx context.Context, dead member.Node, proof remote.Evidence) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	payload, err := wire.EncodeSuspect(dead)
+	if err != nil {
+		return
+	}
+	c.log.Info("death proved", slog.String("member", dead.String()), slog.String("proof", proof.String()))
+	for ctx.Err() == nil {
+		m, ok := c.View().Find(dead.ID)
+		if !ok || m.Status == member.Down {
+			c.t.Forget(dead.ID)
+			return
+		}
+		leader := c.replica.leader.Load().node
+		switch {
+		case c.leading.Load() != nil:
+			c.leading.Load().certify(dead, proof.String())
+			continue
+		case leader.ID == dead.ID || leader.ID == "":
+			c.stand(ctx, dead)
+		case leader.ID != c.self.ID:
+			actx, acancel := context.WithTimeout(ctx, probeTimeout)
+			_, _ = c.t.Ask(actx, leader, serviceSuspect, payload) //nolint:errcheck // said again until the table shows it
+			acancel()
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
+}
+
+// stand makes this voter stand for election in place of a dead leader. The
+// survivors wait by rank, so that two seldom stand at once.
+func (c *Cluster) stand(ctx context.Context, dead member.Node) {
+	r := c.raftNode()
+	if r == nil {
+		return
+	}
+	f := r.GetConfiguration()
+	if f.Error() != nil {
+		return
+	}
+	var voters []member.NodeID
+	for _, s := range f.Configuration().Servers {
+		if s.Suffrage == raft.Voter && member.NodeID(s.ID) != dead.ID {
+			voters = append(voters, member.NodeID(s.ID))
+		}
+	}
+	slices.Sort(voters)
+	rank := slices.Index(voters, c.self.ID)
+	if rank < 0 {
+		return
+	}
+	wait := time.Duration(rank) * c.cfg.Timing.HintBackoff
+	if rank == 0 && r.State() == raft.Candidate {
+		wait = c.cfg.Timing.HintBackoff // an election is under way already
+	}
+	changed := time.NewTimer(wait)
+	defer changed.Stop()
+	for {
+		ch := c.replica.change()
+		if l := c.replica.leader.Load().node; l.ID != "" && l.ID != dead.ID {
+			return
+		}
+		select {
+		case <-changed.C:
+			c.log.Info("standing for election", slog.String("dead_leader", dead.String()), slog.Int("rank", rank))
+			sctx, cancel := context.WithTimeout(ctx, raftTimeout)
+			defer cancel()
+			if err := c.trans.campaign(sctx, c.self); err != nil {
+				c.log.Warn("standing for election failed", slog.String("error", err.Error()))
+				return
+			}
+			// Wait for the outcome before standing again.
+			octx, ocancel := context.WithTimeout(ctx, c.cfg.Timing.HintBackoff)
+			defer ocancel()
+			c.awaitOtherLeader(octx, dead)
+			return
+		case <-ch:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Cluster) awaitOtherLeader(ctx context.Context, dead member.Node) {
+	for {
+		ch := c.replica.change()
+		if l := c.replica.leader.Load().node; l.ID != "" && l.ID != dead.ID {
+			return
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// onSuspect makes the leader look for itself.
+func (c *Cluster) onSuspect(m remote.Message) {
+	n, err := wire.DecodeSuspect(m.Payload)
+	if err != nil {
+		m.Reply(nil, &remote.Error{Code: remote.CodeMalformed, Text: err.Error()})
+		return
+	}
+	c.suspect(n)
+	m.Reply(nil, nil)
+}

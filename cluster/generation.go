@@ -1,0 +1,222 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/holdfast-go/holdfast/cluster/member"
+	"github.com/holdfast-go/holdfast/cluster/table"
+	"github.com/holdfast-go/holdfast/remote"
+)
+
+// Claim is the arbiter row: which generation of the cluster may exist.
+type Claim struct {
+	// Generation is 0 when the cluster has never formed.
+	Generation uint64
+	// Owner is the node that formed it, as id@host:port.
+	Owner string
+	// Voters of the generation as id@host:port; during a change both the old and
+	// the new ones. Empty when the generation was shut down in order.
+	Voters []string
+	// Version of the row for compare-and-set.
+	Version uint64
+}
+
+// Arbiter is one row in the durable store that decides which generation of the
+// cluster may exist.
+type Arbiter interface {
+	// ReadClaim returns the row, zero when there is none.
+	ReadClaim(ctx context.Context) (Claim, error)
+	// SwapClaim replaces the row if its version is still old, and returns the
+	// row as it is afterwards.
+	SwapClaim(ctx context.Context, old uint64, next Claim) (row Claim, swapped bool, err error)
+}
+
+// Form starts a new generation with this node as its only member, and returns
+// when the node is Up and holds a session. ErrClaimed: an earlier generation may
+// be alive, or another node was faster; the caller goes on looking for it.
+func (c *Cluster) Form(ctx context.Context) error {
+	if c.raftNode() != nil {
+		return c.awaitUp(ctx)
+	}
+	generation, hold, err := c.claim(ctx)
+	if err != nil {
+		return err
+	}
+	if hold {
+		// Nodes of the earlier generation that we could not see may hold
+		// sessions for this long.
+		c.mu.Lock()
+		c.holdOff = time.Now().Add(c.cfg.Timing.expireAfter())
+		c.mu.Unlock()
+	}
+	c.log.Info("forming a new generation", slog.String("cluster", c.cfg.Cluster), slog.Uint64("generation", generation), slog.Bool("waits_for_old_sessions", hold))
+	if err := c.start(generation, true); err != nil {
+		return err
+	}
+	// The only voter need not wait for its own election timeout.
+	if err := c.trans.campaign(ctx, c.self); err != nil {
+		return fmt.Errorf("cluster: form: %w", err)
+	}
+	return c.awaitUp(ctx)
+}
+
+// claim takes the next generation on the arbiter row.
+func (c *Cluster) claim(ctx context.Context) (generation uint64, hold bool, err error) {
+	if c.cfg.Arbiter == nil {
+		return uint64(time.Now().UnixMilli()), true, nil
+	}
+	row, err := c.cfg.Arbiter.ReadClaim(ctx)
+	if err != nil {
+		return 0, false, fmt.Errorf("cluster: read the claim of cluster %q: %w", c.cfg.Cluster, err)
+	}
+	if err := c.provedOver(ctx, row); err != nil {
+		return 0, false, err
+	}
+	next := Claim{Generation: row.Generation + 1, Owner: c.self.String(), Voters: []string{c.self.String()}}
+	got, swapped, err := c.cfg.Arbiter.SwapClaim(ctx, row.Version, next)
+	if err != nil {
+		return 0, false, fmt.Errorf("cluster: claim generation %d of cluster %q: %w", next.Generation, c.cfg.Cluster, err)
+	}
+	if !swapped {
+		return 0, false, fmt.Errorf("%w: %s claimed generation %d first", ErrClaimed, got.Owner, got.Generation)
+	}
+	return next.Generation, len(row.Voters) > 0, nil
+}
+
+// provedOver returns nil when the generation of row cannot have a quorum any
+// more, as far as its voters' addresses tell, or when its voters have been
+// silent for Patience.
+func (c *Cluster) provedOver(ctx context.Context, row Claim) error {
+	evidence := make([]remote.Evidence, len(row.Voters))
+	var wg sync.WaitGroup
+	for i, v := range row.Voters {
+		n, err := parseServer(raft.ServerAddress(v))
+		if err != nil {
+			return fmt.Errorf("cluster: claim of generation %d: %w", row.Generation, err)
+		}
+		wg.Go(func() {
+			pctx, cancel := context.WithTimeout(ctx, probeTimeout)
+			defer cancel()
+			evidence[i] = c.t.Probe(pctx, n)
+		})
+	}
+	wg.Wait()
+	dead := 0
+	for i, e := range evidence {
+		if e == remote.Alive {
+			return fmt.Errorf("%w: voter %s of generation %d answers", ErrClaimed, row.Voters[i], row.Generation)
+		}
+		if e.Dead() {
+			dead++
+		}
+	}
+	if quorum := len(row.Voters)/2 + 1; len(row.Voters)-dead < quorum {
+		return nil
+	}
+	c.mu.Lock()
+	if c.patience.IsZero() || c.patienceFor != row.Version {
+		c.patience, c.patienceFor = time.Now().Add(c.cfg.Timing.Patience), row.Version
+	}
+	left := time.Until(c.patience)
+	c.mu.Unlock()
+	if left > 0 {
+		return fmt.Errorf("%w: voters %s of generation %d neither answer nor refuse; waiting %v more",
+			ErrClaimed, strings.Join(row.Voters, ", "), row.Generation, left.Round(time.Second))
+	}
+	c.log.Warn("earlier generation is given up for dead", slog.Uint64("generation", row.Generation), slog.Any("voters", row.Voters))
+	return nil
+}
+
+func (c *Cluster) holdUntil() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.holdOff
+}
+
+// awaitUp waits until this node is Up and holds a session.
+func (c *Cluster) awaitUp(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-c.over:
+			cancel()
+		case <-stop:
+		}
+	}()
+	err := c.replica.until(ctx, func(t *table.Table) bool {
+		m, ok := t.Member(c.self.ID)
+		return ok && m.Status == member.Up
+	})
+	for err == nil && !c.session.valid() {
+		if !pause(ctx, 5*time.Millisecond) {
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		select {
+		case <-c.over:
+			err = c.overWhy
+		default:
+		}
+		return fmt.Errorf("cluster: wait until this node is up with a session: %w", err)
+	}
+	return nil
+}
+
+// register writes the voters of before and after a change to the arbiter row.
+// Nobody can judge later whether a generation is over without them.
+func (l *leadership) register(ctx context.Context, servers []raft.Server, step voterStep) error {
+	a := l.c.cfg.Arbiter
+	if a == nil || step.kind != stepPromote && step.kind != stepRemove {
+		return nil
+	}
+	var voters []string
+	for _, s := range servers {
+		if s.Suffrage == raft.Voter {
+			voters = append(voters, string(s.Address))
+		}
+	}
+	if step.kind == stepPromote {
+		voters = append(voters, string(step.addr))
+	}
+	slices.Sort(voters)
+	return l.writeVoters(ctx, voters)
+}
+
+func (l *leadership) writeVoters(ctx context.Context, voters []string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	generation := l.c.generation.Load()
+	row, err := l.c.cfg.Arbiter.ReadClaim(ctx)
+	if err != nil {
+		return err
+	}
+	if row.Generation != generation {
+		if row.Generation > generation {
+			l.c.end(ErrSuperseded)
+		}
+		return fmt.Errorf("%w: the row says %d, this node belongs to %d", ErrSuperseded, row.Generation, generation)
+	}
+	if slices.Equal(row.Voters, voters) {
+		return nil
+	}
+	next := row
+	next.Voters = voters
+	_, swapped, err := l.c.cfg.Arbiter.SwapClaim(ctx, row.Version, next)
+	if err == nil && !swapped {
+		err = errors.New("cluster: the claim changed meanwhile")
+	}
+	return err
+}

@@ -79,19 +79,29 @@ func (b *Bootstrap) Run(ctx context.Context, joiner Joiner) error {
 	for {
 		select {
 		case <-ctx.Done():
-			last := b.Last()
-			return fmt.Errorf("bootstrap: ended before this node was in a cluster (%s: %s): %w", last.Cause, last.Reason, context.Cause(ctx))
+			return b.ended(ctx)
 		case d := <-found:
 			if r.discovered(d) {
 				next.Reset(0)
 			}
 		case <-next.C:
-			if done, err := r.run(ctx); done || err != nil {
+			switch done, err := r.run(ctx); {
+			case done:
+				return nil
+			case ctx.Err() != nil:
+				return b.ended(ctx)
+			case err != nil:
 				return err
 			}
 			next.Reset(r.pause())
 		}
 	}
+}
+
+// ended says what the node was waiting for when ctx ended.
+func (b *Bootstrap) ended(ctx context.Context) error {
+	last := b.Last()
+	return fmt.Errorf("bootstrap: ended before this node was in a cluster (%s: %s): %w", last.Cause, last.Reason, context.Cause(ctx))
 }
 
 // jittered varies an interval, so that nodes that start together do not probe

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -35,6 +34,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, nodes ...int) *world {
+	t.Helper()
 	w := &world{t: t, handlers: map[string]http.Handler{}, start: time.Now()}
 	w.discover = func(context.Context, int) ([]discovery.Target, error) {
 		var out []discovery.Target
@@ -144,7 +144,7 @@ func (j *joiner) enter(how string) error {
 func (w *world) conf(n int) bootstrap.Config {
 	return bootstrap.Config{
 		Node: member.Node{ID: id(n), Addr: addr(n)}, Cluster: "bank", Management: point(n).Addr(),
-		Discovery: w, Transport: w, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Discovery: w, Transport: w, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 

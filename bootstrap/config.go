@@ -114,15 +114,21 @@ func (c Config) Validate() error {
 	if c.Discovery == nil {
 		bad("Discovery", "is nil: give it one, for example of package static")
 	}
-	for _, d := range []struct {
+	durations := []struct {
 		field string
 		value time.Duration
 	}{
-		{"Settings.StableMargin", c.Settings.StableMargin}, {"Settings.AnswerTTL", c.Settings.AnswerTTL},
-		{"DiscoverInterval", c.DiscoverInterval}, {"DiscoverTimeout", c.DiscoverTimeout}, {"DiscoverBackoffMax", c.DiscoverBackoffMax},
-		{"ProbeInterval", c.ProbeInterval}, {"ProbeTimeout", c.ProbeTimeout},
-		{"AttemptTimeout", c.AttemptTimeout}, {"RemindInterval", c.RemindInterval},
-	} {
+		{"Settings.StableMargin", c.Settings.StableMargin},
+		{"Settings.AnswerTTL", c.Settings.AnswerTTL},
+		{"DiscoverInterval", c.DiscoverInterval},
+		{"DiscoverTimeout", c.DiscoverTimeout},
+		{"DiscoverBackoffMax", c.DiscoverBackoffMax},
+		{"ProbeInterval", c.ProbeInterval},
+		{"ProbeTimeout", c.ProbeTimeout},
+		{"AttemptTimeout", c.AttemptTimeout},
+		{"RemindInterval", c.RemindInterval},
+	}
+	for _, d := range durations {
 		if d.value <= 0 {
 			bad(d.field, "is %v: use a positive duration, or 0 for the default", d.value)
 		}

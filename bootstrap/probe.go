@@ -84,7 +84,7 @@ func (p *prober) ask(ctx context.Context, point ContactPoint) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswerBytes) // so that the connection can be used again
 		return Answer{}, fmt.Errorf("GET %s: status %s, want 200: is this the management port of a node?", at.String(), resp.Status)

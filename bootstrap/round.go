@@ -86,8 +86,8 @@ func (r *round) run(ctx context.Context) (done bool, err error) {
 	for _, o := range b.prober.probe(ctx, r.points) {
 		r.probed(ctx, o)
 	}
-	if ctx.Err() != nil {
-		return false, nil // the caller says why it ended
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
 	now := time.Now()
 	if !r.changedAt.IsZero() {
@@ -130,7 +130,7 @@ func (r *round) act(ctx context.Context, d Decision) (done bool, err error) {
 		log.InfoContext(ctx, "in the cluster", slog.String("action", string(d.Action)), slog.Duration("took", time.Since(started)))
 		return true, nil
 	case ctx.Err() != nil:
-		return false, nil
+		return false, err
 	case isFinal(err):
 		return false, fmt.Errorf("bootstrap: %s was refused for good: %w", d.Action, err)
 	case errors.Is(err, ErrClaimed):

@@ -22,7 +22,7 @@ func TestTheHandlerAnswersSeeds(t *testing.T) {
 	h := SeedNodesHandler(func() SeedNodes { return answer })
 	get := func(method string) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()
-		h.ServeHTTP(rec, httptest.NewRequest(method, SeedNodesPath, nil))
+		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), method, SeedNodesPath, nil))
 		return rec
 	}
 

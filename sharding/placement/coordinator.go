@@ -141,11 +141,12 @@ func Plan(in Input, p Policy) Decision {
 
 // heldBy is the member that a shard counts for: where it goes, else where it is.
 func heldBy(row Shard) member.NodeID {
-	switch {
-	case row.State == Unassigned:
+	switch row.State {
+	case Unassigned:
 		return ""
-	case row.State == Moving:
+	case Moving:
 		return row.To
+	case Running:
 	}
 	return row.Owner
 }

@@ -72,7 +72,7 @@ func draw(tab *placement.Table, name string) string {
 			words = append(words, "."+string(row.To))
 		case placement.Moving:
 			words = append(words, string(row.Owner)+">"+string(row.To))
-		default:
+		case placement.Running:
 			words = append(words, string(row.Owner))
 		}
 	}
@@ -376,12 +376,12 @@ func randomTable(t *testing.T, rng *rand.Rand, members []member.Member) *placeme
 		// min skews the owners, so that there is something to even out
 		owner := string(members[min(rng.IntN(len(members)), rng.IntN(len(members)))].ID)
 		to := string(members[rng.IntN(len(members))].ID)
-		switch k := rng.IntN(10); {
-		case k == 0:
+		switch rng.IntN(10) {
+		case 0:
 			words = append(words, ".")
-		case k == 1:
+		case 1:
 			words = append(words, "."+to)
-		case k == 2:
+		case 2:
 			words = append(words, owner+">")
 		default:
 			words = append(words, owner)

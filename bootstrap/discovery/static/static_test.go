@@ -11,6 +11,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	discoverytest.Run(t, discoverytest.Suite{New: func(t *testing.T, want []discovery.Target) discovery.Discovery {
+		t.Helper()
 		d, err := static.New(want...)
 		if err != nil {
 			t.Fatal(err)

@@ -166,8 +166,7 @@ func fieldPath(stack []*level, name string) string {
 
 // decodeProblem translates an error of encoding/json.
 func decodeProblem(err error) error {
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) {
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrongType.Field == "" {
 			return unprocessable("field-type", "", fmt.Sprintf("the body is %s, want %s", given(wrongType.Value), kindOf(wrongType.Type)))
 		}

@@ -10,7 +10,7 @@ import (
 
 // Problem is an error as clients see it (RFC 9457). It is an error, so that
 // helpers can return it; [WriteError] writes it.
-type Problem struct {
+type Problem struct { //nolint:errname // the name that RFC 9457 gives it
 	// Type is a URI for the kind of problem. Defaults to "about:blank".
 	Type string `json:"type"`
 	// Title is the same for all problems of a kind. Defaults to the text of Status.
@@ -84,8 +84,7 @@ func WriteProblem(w http.ResponseWriter, p Problem) {
 // other error becomes a 500 that does not show its text, which may say more than
 // clients should know: the caller logs it.
 func WriteError(w http.ResponseWriter, err error) {
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		WriteProblem(w, *p)
 		return
 	}

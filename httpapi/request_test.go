@@ -59,7 +59,7 @@ func TestBadBodiesAreRefused(t *testing.T) {
 		{name: "form", body: "to=b", contentType: "application/x-www-form-urlencoded", status: 415, code: "content-type", field: "Content-Type"},
 		{name: "another charset", body: "{}", contentType: "application/json; charset=utf-16", status: 415, code: "content-type", field: "Content-Type"},
 		{name: "broken content type", body: "{}", contentType: "application/json; =", status: 415, code: "content-type", field: "Content-Type"},
-		{name: "unknown field", body: `{"to":"b","ammount":5}`, status: 422, code: "field-unknown", field: "ammount"},
+		{name: "unknown field", body: `{"to":"b","sum":5}`, status: 422, code: "field-unknown", field: "sum"},
 		{name: "unknown field within", body: `{"note":{"txt":"hi"}}`, status: 422, code: "field-unknown", field: "txt"},
 		{name: "text for a number", body: `{"amount":"5"}`, status: 422, code: "field-type", field: "amount", says: "JSON string, want a whole number of 64 bits"},
 		{name: "fraction for a whole number", body: `{"amount":1.5}`, status: 422, code: "field-type", field: "amount", says: "number 1.5"},

@@ -192,20 +192,23 @@ func (s *Server) until(ctx context.Context, served <-chan error) error {
 func recovered(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		defer func() {
-			p := recover()
-			switch {
-			case p == nil:
-			case p == http.ErrAbortHandler: //nolint:errorlint // the sentinel itself is the signal
-				panic(p) // net/http asks for this one to cut the connection quietly
-			default:
-				log.ErrorContext(r.Context(), "http handler panicked", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-				if wrapped.Status() != 0 {
-					panic(http.ErrAbortHandler) // half an answer must not look like a whole one
-				}
-				WriteError(w, fmt.Errorf("panic: %v", p))
-			}
-		}()
+		defer answerPanic(r.Context(), wrapped, r, log)
 		next.ServeHTTP(wrapped, r)
 	})
+}
+
+// answerPanic is to be deferred. net/http takes a panic with ErrAbortHandler as
+// the request to cut a connection.
+func answerPanic(ctx context.Context, w middleware.WrapResponseWriter, r *http.Request, log *slog.Logger) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p) //nolint:forbidigo // the handler wants the connection cut
+	default:
+		log.ErrorContext(ctx, "http handler panicked", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		if w.Status() != 0 {
+			panic(http.ErrAbortHandler) //nolint:forbidigo // half an answer must not look like a whole one
+		}
+		WriteError(w, fmt.Errorf("panic: %v", p))
+	}
 }

@@ -78,7 +78,7 @@ var house = rules{
 	},
 	landing: []string{
 		"sbr", "cluster", "persistence", "coordinatedshutdown", "httpapi", ".",
-		"cmd/demo-bank", "cmd/demo-bank/internal/api", "cmd/demo-bank/internal/bank",
+		"cmd/demo-bank", "cmd/demo-bank/internal/api",
 		"internal/sim/**", "bench/**", "chaos/**", "ecslab/**",
 	},
 	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},

@@ -244,3 +244,10 @@ func NewOutput(w io.Writer, width int) *Output { return &Output{w: w, width: wid
 func (o *Output) Writer(name string) *LineWriter {
 	return &LineWriter{out: o, prefix: fmt.Sprintf("%-*s | ", o.width, name)}
 }
+
+// Raw writes text as it is, between two lines.
+func (o *Output) Raw(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, _ = io.WriteString(o.w, text) // as for a line, there is nobody to tell
+}

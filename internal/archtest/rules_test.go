@@ -77,8 +77,8 @@ var house = rules{
 		"ecslab/**":         {"*"},
 	},
 	landing: []string{
-		"sbr", "cluster", "persistence", "coordinatedshutdown", "httpapi", ".",
-		"cmd/demo-bank", "cmd/demo-bank/internal/api",
+		"sbr", "persistence", ".",
+		"cmd/demo-bank",
 		"internal/sim/**", "bench/**", "chaos/**", "ecslab/**",
 	},
 	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},

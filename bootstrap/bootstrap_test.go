@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/bootstrap"
 	"github.com/holdfast-go/holdfast/bootstrap/discovery"
+	"github.com/holdfast-go/holdfast/bootstrap/discovery/static"
 	"github.com/holdfast-go/holdfast/cluster/member"
 )
 
@@ -181,6 +182,50 @@ func TestNodesThatStartTogetherFormOneCluster(t *testing.T) {
 			t.Errorf("took %v, want about the margin of 5s", took)
 		}
 	})
+}
+
+// The same over real connections, with the addresses in a static list.
+func TestNodesFormOneClusterOverHTTP(t *testing.T) {
+	w := &world{t: t, handlers: map[string]http.Handler{}, start: time.Now()}
+	const n = 3
+	servers := make([]*httptest.Server, n)
+	var targets []string
+	for i := range n {
+		servers[i] = httptest.NewUnstartedServer(nil)
+		servers[i].Config.Handler = bootstrap.SeedNodesHandler(func() bootstrap.SeedNodes {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			a := bootstrap.SeedNodes{Self: bootstrap.Contact{ID: id(i), Addr: addr(i), Management: servers[i].Listener.Addr().String()}, Cluster: "bank"}
+			if slices.ContainsFunc(w.members, func(s bootstrap.Seed) bool { return s.ID == id(i) }) {
+				a.Generation, a.SeedNodes = w.generation, slices.Clone(w.members)
+			}
+			return a
+		})
+		servers[i].Start()
+		defer servers[i].Close()
+		targets = append(targets, servers[i].Listener.Addr().String())
+	}
+	lowest := slices.Index(targets, slices.MinFunc(targets, member.CompareAddr))
+	var wg sync.WaitGroup
+	for i := range n {
+		d, err := static.Parse(targets...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := w.bootstrap(bootstrap.Config{
+			Node: member.Node{ID: id(i), Addr: addr(i)}, Cluster: "bank", Management: targets[i], Discovery: d, ProbeInterval: 50 * time.Millisecond,
+			Settings: bootstrap.Settings{RequiredContactPoints: n, StableMargin: 200 * time.Millisecond},
+		})
+		wg.Go(func() {
+			if err := b.Run(t.Context(), &joiner{w: w, n: i}); err != nil {
+				t.Errorf("node %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if want := fmt.Sprintf("%d form", lowest); len(w.log) != n || w.log[0] != want {
+		t.Errorf("got %v, want %q first and then two that join", w.log, want)
+	}
 }
 
 func TestAShortMarginIsNotRoundedUpToAnInterval(t *testing.T) {

@@ -76,7 +76,7 @@ func (r *round) merge(now time.Time) bool {
 			delete(r.failures, point)
 		}
 	}
-	r.b.conf.Logger.Info("contact points changed", slog.Int("count", len(points)), slog.String("lowest", list(points)))
+	r.b.conf.Logger.Info("contact points changed", slog.Int("count", len(points)), slog.String("addrs", list(points)))
 	return true
 }
 

@@ -41,6 +41,7 @@ type leadership struct {
 	seen     map[member.NodeID]time.Time // when this leadership first looked at the member
 	expiring map[member.NodeID]bool      // Expire or Down proposed, not applied yet
 	mute     map[member.NodeID]bool      // its session was ended and it has not renewed since
+	told     map[member.NodeID]bool      // is kept up to date by this leadership
 	synced   map[member.NodeID]wire.Renew
 	floor    time.Time // no session granted by an older leader was renewed after this
 	floorSet bool
@@ -62,6 +63,7 @@ func newLeadership(c *Cluster, r *raft.Raft, term uint64) *leadership {
 		seen:     map[member.NodeID]time.Time{},
 		expiring: map[member.NodeID]bool{},
 		mute:     map[member.NodeID]bool{},
+		told:     map[member.NodeID]bool{},
 		synced:   map[member.NodeID]wire.Renew{},
 	}
 }
@@ -284,7 +286,12 @@ func (l *leadership) advance() {
 				l.transition(m, member.Up)
 			}
 		case member.Down, member.Exiting:
-			if m.ID != l.c.self.ID && !l.inRaft(m.ID) {
+			// One that exits waits to hear of its removal: it must be listening
+			// to this leadership before it is removed.
+			l.mu.Lock()
+			hears := l.told[m.ID]
+			l.mu.Unlock()
+			if m.ID != l.c.self.ID && !l.inRaft(m.ID) && (hears || m.Status == member.Down) {
 				l.transition(m, member.Removed)
 			}
 		case member.Up, member.Leaving, member.Removed:
@@ -304,6 +311,7 @@ func (l *leadership) transition(m member.Member, to member.Status) {
 		delete(l.synced, m.ID)
 		delete(l.seen, m.ID)
 		delete(l.mute, m.ID)
+		delete(l.told, m.ID)
 		l.mu.Unlock()
 	}
 }

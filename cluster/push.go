@@ -44,6 +44,10 @@ func (l *leadership) pushAll(ctx context.Context) {
 			cancels[m.ID] = cancel
 			to := m.Node
 			l.pushing.Add(1)
+			l.mu.Lock()
+			l.told[m.ID] = true
+			l.mu.Unlock()
+			l.poke()
 			wg.Go(func() {
 				defer l.pushing.Add(-1)
 				defer cancel()

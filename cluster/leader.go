@@ -366,7 +366,7 @@ func (l *leadership) propose(ctx context.Context, p wire.Propose) wire.LeaderRep
 		// A member may only give up what it owns.
 		var row placement.Shard
 		l.c.replica.read(func(t *table.Table) { row, _ = t.Shards.Get(op.Key) })
-		if op.Kind != placement.Release || row.Owner != p.ID && row.Epoch == op.Epoch {
+		if op.Kind != placement.Release || row.Owner != "" && row.Owner != p.ID && row.Epoch == op.Epoch {
 			return wire.LeaderReply{Refusal: fmt.Sprintf("%s is not %s's to release", op.Key, p.ID), Final: true}
 		}
 	}

@@ -62,6 +62,8 @@ type packetIn struct {
 	welcome *remotev1.Welcome
 	frames  []arrived
 	handled uint64
+	// malformed says why the packet could not be decoded.
+	malformed error
 }
 
 // codec lets gRPC carry packets.
@@ -83,7 +85,17 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return fmt.Errorf("remote: cannot receive a %T on a lane", v)
 	}
 	// The buffers go back to gRPC's pool, and payloads belong to handlers.
-	return p.decode(data.Materialize())
+	// gRPC would end the stream by itself, with a status of its own choice.
+	p.malformed = p.decode(data.Materialize())
+	return nil
+}
+
+// receive reads the next packet of a stream.
+func (p *packetIn) receive(s interface{ RecvMsg(m any) error }) error {
+	if err := s.RecvMsg(p); err != nil {
+		return err
+	}
+	return p.malformed
 }
 
 // bufferPool keeps the buffers of packets.

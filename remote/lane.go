@@ -243,7 +243,7 @@ func (c *laneConn) greet(ctx context.Context, h *remotev1.Hello) (*remotev1.Welc
 		return nil, fmt.Errorf("remote: send hello: %w", err)
 	}
 	in := new(packetIn)
-	if err := c.stream.RecvMsg(in); err != nil {
+	if err := in.receive(c.stream); err != nil {
 		return nil, fmt.Errorf("remote: read welcome: %w", err)
 	}
 	if in.welcome == nil {
@@ -349,7 +349,7 @@ func (l *lane) read(c *laneConn) {
 	in := new(packetIn)
 	var replies []AskReply
 	for {
-		if err := c.stream.RecvMsg(in); err != nil {
+		if err := in.receive(c.stream); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errors.New("the other side closed the lane")
 			}

@@ -126,8 +126,8 @@ func (e *Endpoint) admit(c net.Conn) {
 	in := &inbound{Conn: c, e: e, raw: c}
 	e.mu.Lock()
 	e.inbounds[in] = struct{}{}
-	e.mu.Unlock()
 	in.timer = time.AfterFunc(e.cfg.HandshakeTimeout, in.expire)
+	e.mu.Unlock()
 	if !e.spawn(in.serve) {
 		_ = in.Close()
 	}
@@ -239,13 +239,13 @@ func (c *inbound) Close() error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return nil
 	}
-	c.timer.Stop()
-	c.once.Do(func() { <-c.e.handshakes })
-	<-c.e.conns
 	c.e.mu.Lock()
 	delete(c.e.inbounds, c)
-	conn := c.Conn
+	conn, timer := c.Conn, c.timer
 	c.e.mu.Unlock()
+	timer.Stop()
+	c.once.Do(func() { <-c.e.handshakes })
+	<-c.e.conns
 	if !c.established.Load() {
 		conn = c.raw // no TLS farewell to somebody unknown, who may not read it
 	}

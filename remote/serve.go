@@ -44,7 +44,7 @@ func (e *Endpoint) serveLane(g grpc.ServerStream) error {
 		return status.Error(codes.Internal, "remote: stream without a connection")
 	}
 	in := new(packetIn)
-	if err := g.RecvMsg(in); err != nil { // bounded by the handshake's timer
+	if err := in.receive(g); err != nil { // bounded by the handshake's timer
 		e.garbage(conn)
 		return err
 	}
@@ -151,15 +151,14 @@ func (s *laneStream) serve(generation uint64) error {
 func (s *laneStream) read() error {
 	in := new(packetIn)
 	for {
-		if err := s.grpc.RecvMsg(in); err != nil {
-			switch {
-			case errors.Is(err, io.EOF):
-				return nil
-			case s.grpc.Context().Err() == nil: // the connection is fine, what came is not
-				s.e.log.Warn("lane closed, a packet was malformed", slog.String("node", s.from.String()), slog.Any("error", err))
-				return status.Error(codes.InvalidArgument, "remote: "+err.Error())
-			}
+		switch err := in.receive(s.grpc); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && in.malformed == nil:
 			return err
+		case err != nil:
+			s.e.log.Warn("lane closed, a packet was malformed", slog.String("node", s.from.String()), slog.Any("error", in.malformed))
+			return status.Error(codes.InvalidArgument, in.malformed.Error())
 		}
 		now := time.Now()
 		handlers := *s.e.handlers.Load()

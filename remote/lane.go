@@ -123,7 +123,7 @@ func (l *lane) run(ctx context.Context) {
 	defer watch.Wait()
 	defer cancel()
 	pause := backoffMin
-	complaint := ""
+	complaint, hasty := "", false
 	for {
 		c, err := l.connect(connecting, ctx)
 		var refused *RefusedError
@@ -139,9 +139,15 @@ func (l *lane) run(ctx context.Context) {
 			if !l.serve(ctx, c) {
 				return
 			}
-			if time.Since(up) > backoffMax {
+			// At once, because a process that was killed refuses now; but not
+			// again and again to one that accepts and then breaks off.
+			lasted := time.Since(up) > backoffMax
+			if lasted {
 				pause = backoffMin
-				continue // at once: a process that was killed refuses now
+			}
+			if lasted || !hasty {
+				hasty = !lasted
+				continue
 			}
 		case errors.Is(err, errRefused):
 			l.dead("nothing listens at " + l.to.Addr)

@@ -67,8 +67,8 @@
 //	another node answers CodeNotSent, Post returns ErrClosed
 //	other failure        the next attempt follows after 20 ms, doubling to 1 s
 //	SIGKILL of a process noticed within milliseconds, by the end of its connections
-//	process stops        noticed after 8 s as acceptor's dialer, 13 s as dialer's
-//	                     acceptor (gRPC's smallest ping interval is 10 s)
+//	SIGSTOP of a process its acceptors notice after 8 s, its dialers after 13 s
+//	                     (a gRPC client pings at most each 10 s)
 //	host is silent       noticed after 8 s (TCP keep-alive and user timeout)
 //
 // # Concurrency

@@ -47,11 +47,12 @@ var house = rules{
 		"internal/wire":                     {"cluster/member", "cluster/table", "proto/**", "sharding/placement"},
 
 		// shells
-		"cluster":             {"cluster/member", "cluster/table", "internal/wire", "remote", "sbr", "sharding/allocation", "sharding/placement"},
-		"sharding":            {"actor", "cluster/member", "internal/wire", "remote", "sharding/placement"},
-		"persistence":         {"actor", "internal/wire", "persistence/journal", "sharding"},
-		"bootstrap":           {"bootstrap/discovery", "cluster/member"},
-		"coordinatedshutdown": {},
+		"cluster":                     {"cluster/member", "cluster/table", "internal/wire", "remote", "sbr", "sharding/allocation", "sharding/placement"},
+		"sharding":                    {"actor", "cluster/member", "internal/wire", "remote", "sharding/placement"},
+		"persistence":                 {"actor", "internal/wire", "persistence/journal", "sharding"},
+		"persistence/persistencetest": {"persistence", "persistence/journal", "persistence/journal/memory", "sharding"},
+		"bootstrap":                   {"bootstrap/discovery", "cluster/member"},
+		"coordinatedshutdown":         {},
 
 		// edge
 		"httpapi": {"cluster/member", "sharding/placement"},

@@ -15,9 +15,18 @@ import (
 // parked is a message for an assignment that this node's table does not show
 // yet, or whose predecessor is still stopping here.
 type parked struct {
+	inbound
+	until time.Time
+}
+
+// inbound is a request from another node.
+type inbound struct {
 	request wire.ShardRequest
 	message remote.Message
-	until   time.Time
+	// def is the method of a call, value its request when decoded.
+	def     *MethodDef
+	value   any
+	decoded bool
 }
 
 // receive is the handler of the service: it decides under the slot's lock and
@@ -41,15 +50,35 @@ func (r *Regions) receive(m remote.Message) {
 		replyError(m, Malformed, fmt.Sprintf("shard %d is out of range: type %q has %d", q.Shard, q.Type, len(region.slots)))
 		return
 	}
+	in := inbound{request: q, message: m}
+	if q.Kind == wire.RequestCall {
+		if in.def = region.def.Methods[string(q.Method)]; in.def == nil {
+			replyError(m, UnknownMethod, fmt.Sprintf("node %s has no method %q of entity type %q", r.self.ID, q.Method, q.Type))
+			return
+		}
+		// An entity's goroutine is a fresh one with a small stack: decoding here,
+		// where the stack has grown, is a quarter cheaper in all.
+		if len(q.Payload) <= decodeEarly {
+			if in.value, err = guardDecode(in.def.DecodeRequest, q.Payload); err != nil {
+				replyError(m, Malformed, fmt.Sprintf("request of method %q: %v", in.def.Name, err))
+				return
+			}
+			in.decoded = true
+		}
+	}
 	s := &region.slots[q.Shard]
 	s.mu.Lock()
 	defer s.unlock()
 	if len(s.parked) > 0 || s.ahead(&q) {
-		s.park(q, m)
+		s.park(in)
 		return
 	}
-	s.handle(&q, m)
+	s.handle(&in)
 }
+
+// decodeEarly is the largest request, in bytes, that is decoded while the lane
+// waits.
+const decodeEarly = 4096
 
 func replyError(m remote.Message, code Code, text string) { m.Reply(errorBytes(code, text), nil) }
 
@@ -77,8 +106,9 @@ func (s *slot) ahead(q *wire.ShardRequest) bool {
 	return false
 }
 
-func (s *slot) park(q wire.ShardRequest, m remote.Message) {
+func (s *slot) park(in inbound) {
 	set := s.region.set
+	m := in.message
 	size := len(m.Payload) + 256
 	if len(s.parked) >= set.cfg.BufferCalls || s.parkedBytes+size > set.cfg.BufferBytes || !set.waiting.take(size) {
 		// The sender keeps it and asks again.
@@ -89,7 +119,7 @@ func (s *slot) park(q wire.ShardRequest, m remote.Message) {
 	if !m.Deadline.IsZero() && m.Deadline.Before(until) {
 		until = m.Deadline
 	}
-	s.parked = append(s.parked, parked{request: q, message: m, until: until})
+	s.parked = append(s.parked, parked{inbound: in, until: until})
 	s.parkedBytes += size
 	s.activate()
 }
@@ -107,7 +137,7 @@ func (s *slot) unpark(now time.Time) {
 		size := len(p.message.Payload) + 256
 		s.parkedBytes -= size
 		set.waiting.give(size)
-		s.handle(&p.request, p.message)
+		s.handle(&p.inbound)
 	}
 	if n == len(s.parked) {
 		s.parked = nil
@@ -118,7 +148,8 @@ func (s *slot) unpark(now time.Time) {
 }
 
 // handle answers a request by what the table says now.
-func (s *slot) handle(q *wire.ShardRequest, m remote.Message) {
+func (s *slot) handle(in *inbound) {
+	q, m := &in.request, in.message
 	set := s.region.set
 	h := s.host
 	takes := h != nil && (h.state == hostTakes || h.state == hostBarriers) &&
@@ -140,14 +171,9 @@ func (s *slot) handle(q *wire.ShardRequest, m remote.Message) {
 		s.reply(m, wire.AppendShardReply(nil, &wire.ShardReply{}))
 		return
 	}
-	def := s.region.def.Methods[string(q.Method)]
-	if def == nil {
-		s.reply(m, errorBytes(UnknownMethod, fmt.Sprintf("node %s has no method %q of entity type %q", set.self.ID, q.Method, q.Type)))
-		return
-	}
 	c := set.calls.get()
-	c.slot, c.def, c.answer, c.deadline = s, def, m.Reply, m.Deadline
-	c.raw, c.encoded = q.Payload, true
+	c.slot, c.def, c.answer, c.deadline = s, in.def, m.Reply, m.Deadline
+	c.raw, c.encoded, c.request, c.decoded = q.Payload, true, in.value, in.decoded
 	if e := h.entities[string(q.Entity)]; e != nil {
 		c.id = e.id
 	} else {

@@ -90,8 +90,7 @@ func (e *entity) run(c *call) {
 		e.drop()
 	}
 	if !h.Valid() {
-		// Another node may own the shard by now: its word counts.
-		reply, err = nil, c.fail(Lost, errWithheld)
+		reply, err = nil, withheld(c, err)
 	}
 	e.used.Store(int64(time.Since(set.began)))
 	left := e.queued.Add(-1)
@@ -99,6 +98,19 @@ func (e *entity) run(c *call) {
 	if drop && left == 0 {
 		e.leave()
 	}
+}
+
+// withheld replaces an outcome of a node that lost its session or the shard
+// meanwhile: another node may own the shard by now and its word counts. That
+// the call did not run stays true.
+func withheld(c *call, failure *Error) *Error {
+	switch {
+	case failure == nil || failure.Code.MayHaveRun():
+		return c.fail(Lost, errWithheld)
+	case failure.Code == Rejected || failure.Code == CommandReused:
+		return c.fail(Unavailable, errWithheld)
+	}
+	return failure
 }
 
 // execute starts the entity if need be and runs the call. Panics stay here.

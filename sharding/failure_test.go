@@ -135,6 +135,60 @@ func TestWithoutASessionNothingRunsAndTheOrderIsKept(t *testing.T) {
 		if got := j.get("e/refused"); got != nil {
 			t.Error("got a call run that was reported as not run")
 		}
+		j.check(t)
+	})
+}
+
+func TestASessionThatBlinksDoesNotReorderWhatIsQueued(t *testing.T) {
+	for name, caller := range map[string]int{"local": 0, "remote": 1} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				j := newJournal()
+				gate := make(chan struct{})
+				typ, put := logType(j, gate)
+				w := newWorld(t, 2, nil, typ)
+				owner := w.nodes[0]
+				w.assign(shard0, owner)
+				ctx := within(t, time.Minute)
+				if err := put.Tell(ctx, owner, "e", note{Sender: "held", Hold: true}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				for i := range 10 {
+					if err := put.Tell(ctx, w.nodes[caller], "e", note{Sender: "s", N: i}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				// The first check is that of the held call's reply, the second is
+				// before the first queued call.
+				owner.blink.Store(2)
+				close(gate)
+				time.Sleep(time.Second)
+				wantSequence(t, j, "e/s", 10)
+			})
+		})
+	}
+}
+
+func TestTheTableClosesTheGateBeforeItGoesOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		j := newJournal()
+		typ, put := logType(j, nil)
+		w := newWorld(t, 2, nil, typ)
+		w.assign(shard0, w.nodes[0])
+		ctx := within(t, time.Minute)
+		if _, err := put.Ask(ctx, w.nodes[1], "e", note{}); err != nil {
+			t.Fatal(err)
+		}
+		a := j.activation("e")
+		if !a.Valid() {
+			t.Fatal("got an invalid activation, want a valid one")
+		}
+		w.expire(w.nodes[0])
+		if a.Valid() {
+			t.Error("got a valid activation after the table took the shard away")
+		}
 	})
 }
 
@@ -147,7 +201,7 @@ type fencing struct {
 
 func (f *fencing) Start(_ context.Context, a *sharding.Activation) error {
 	f.a = a
-	f.j.enter(a.ID)
+	f.j.enter(a)
 	return nil
 }
 
@@ -210,9 +264,9 @@ func TestAFencedShardIsStoppedReleasedAndServedAgain(t *testing.T) {
 		}
 		fenced.Store(false)
 		w.assign(key, w.nodes[1])
-		// The call was withheld, not refused: without an id it is not repeated.
-		if err := <-result; err == nil || sharding.CodeOf(err) != sharding.Lost && sharding.CodeOf(err) != sharding.Unavailable {
-			t.Errorf("got %v, want the fenced call to fail", err)
+		// The store said that nothing was written, so the call is sent again.
+		if err := <-result; err != nil {
+			t.Errorf("got %v, want the fenced call served by the other node", err)
 		}
 		if got, err := echo.Ask(ctx, w.nodes[0], "0", 8); err != nil || got != 8 {
 			t.Errorf("got %d, %v, want the shard served by the other node", got, err)
@@ -230,11 +284,15 @@ func TestANewGenerationStopsWhatRanInTheOldOne(t *testing.T) {
 		if _, err := put.Ask(ctx, w.nodes[1], "e", note{Sender: "s", N: 0}); err != nil {
 			t.Fatal(err)
 		}
+		old := j.activation("e")
 		w.mu.Lock()
 		w.generation++
 		w.index = 1 // a new log
 		for _, n := range w.nodes {
 			n.observer.TableReset(w.view())
+			if old.Valid() {
+				t.Error("got the old activation valid after the reset, want the gate closed by then")
+			}
 		}
 		w.mu.Unlock()
 		if s := <-w.nodes[0].stops; s.Entities != 1 {
@@ -252,7 +310,7 @@ func TestAFullMailboxIsOverloaded(t *testing.T) {
 		gate := make(chan struct{})
 		j := newJournal()
 		typ, put := logType(j, gate)
-		typ.Mailbox = 5
+		typ.def.Mailbox = 5
 		w := newWorld(t, 2, nil, typ)
 		w.assign(shard0, w.nodes[0])
 		ctx := within(t, time.Minute)
@@ -352,14 +410,12 @@ func TestNoCallIsLostBetweenPassivationAndTheNextCall(t *testing.T) {
 		wg.Wait()
 		time.Sleep(time.Second)
 		for _, n := range w.nodes {
-			if s := n.Stats()["idle"]; s.Entities != 0 {
-				t.Errorf("got %+v, want no entity in memory", s)
+			if s := n.Stats()["idle"]; s.Entities != 0 || s.Refused != 0 {
+				t.Errorf("got %+v, want no entity in memory and no call given back", s)
 			}
 		}
 	})
-	if j.clashes != 0 {
-		t.Errorf("got %d times two activations at once, want none", j.clashes)
-	}
+	j.check(t)
 	if starts.Load() != stops.Load() || starts.Load() < 20 {
 		t.Errorf("got %d starts and %d stops, want as many of both and at least 20", starts.Load(), stops.Load())
 	}
@@ -373,7 +429,7 @@ type counting struct {
 
 func (c *counting) Start(_ context.Context, a *sharding.Activation) error {
 	c.id = a.ID
-	c.j.enter(c.id)
+	c.j.enter(a)
 	c.starts.Add(1)
 	return nil
 }

@@ -39,13 +39,15 @@ type testNode struct {
 	self      member.Node
 	transport *remotetest.Node
 	session   atomic.Bool
-	observer  sharding.TableObserver
-	held      []sharding.TableDelta
-	hold      bool
-	cancel    context.CancelFunc
-	done      chan error
-	stops     chan sharding.ShardStop
-	lost      atomic.Int64
+	// blink makes the session check of that number, counted down, fail once.
+	blink    atomic.Int64
+	observer sharding.TableObserver
+	held     []sharding.TableDelta
+	hold     bool
+	cancel   context.CancelFunc
+	done     chan error
+	stops    chan sharding.ShardStop
+	lost     atomic.Int64
 }
 
 // newWorld starts n nodes that host the given types, within a synctest bubble.
@@ -118,8 +120,13 @@ func (w *world) start(i int, configure func(*sharding.Config), entities ...shard
 }
 
 // Self, SessionValid, Observe and Released implement sharding.Cluster.
-func (n *testNode) Self() member.Node  { return n.self }
-func (n *testNode) SessionValid() bool { return n.session.Load() }
+func (n *testNode) Self() member.Node { return n.self }
+func (n *testNode) SessionValid() bool {
+	if n.blink.Load() > 0 && n.blink.Add(-1) == 0 {
+		return false
+	}
+	return n.session.Load()
+}
 
 func (n *testNode) Observe(o sharding.TableObserver) {
 	n.w.mu.Lock()
@@ -256,13 +263,17 @@ func within(t *testing.T, d time.Duration) context.Context {
 
 // journal records what entities did, across nodes and activations.
 type journal struct {
-	mu      sync.Mutex
-	entries map[string][]int
-	active  map[string]int
-	clashes int
+	mu         sync.Mutex
+	entries    map[string][]int
+	active     map[string]int
+	last       map[string]*sharding.Activation
+	clashes    int
+	trespasses int
 }
 
-func newJournal() *journal { return &journal{entries: map[string][]int{}, active: map[string]int{}} }
+func newJournal() *journal {
+	return &journal{entries: map[string][]int{}, active: map[string]int{}, last: map[string]*sharding.Activation{}}
+}
 
 func (j *journal) add(key string, n int) {
 	j.mu.Lock()
@@ -276,19 +287,44 @@ func (j *journal) get(key string) []int {
 	return slices.Clone(j.entries[key])
 }
 
-// enter and leave notice two activations of one entity at the same time.
-func (j *journal) enter(id string) {
+// enter and leave notice two activations of one entity at the same time, both
+// of them valid.
+func (j *journal) enter(a *sharding.Activation) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.active[id]++; j.active[id] > 1 {
+	j.active[a.ID]++
+	if last := j.last[a.ID]; j.active[a.ID] > 1 && last.Valid() {
 		j.clashes++
 	}
+	j.last[a.ID] = a
 }
 
 func (j *journal) leave(id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.active[id]--
+}
+
+// trespass notes a call that began without the right to run.
+func (j *journal) trespass() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.trespasses++
+}
+
+func (j *journal) activation(id string) *sharding.Activation {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.last[id]
+}
+
+func (j *journal) check(t *testing.T) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.clashes != 0 || j.trespasses != 0 {
+		t.Errorf("got %d times two valid activations and %d calls begun without the right to, want none", j.clashes, j.trespasses)
+	}
 }
 
 func wantCode(t *testing.T, err error, want sharding.Code) {

@@ -159,3 +159,21 @@ func TestAnAskWithoutDeadlineEndsAfterTheDefault(t *testing.T) {
 		}
 	})
 }
+
+func TestRegionsTalkOverARealTransport(t *testing.T) {
+	typ, add := counterType(10)
+	nodes := benchNodes(t, 2, typ)
+	ctx := within(t, 30*time.Second)
+	for i := range 200 {
+		for turn, n := range nodes {
+			got, err := add.Ask(ctx, n, fmt.Sprintf("entity-%d", i), 1)
+			if err != nil || got != turn+1 {
+				t.Fatalf("got %d, %v, want %d", got, err, turn+1)
+			}
+		}
+	}
+	_, err := add.Ask(ctx, nodes[0], "x", -1)
+	if !errors.Is(err, errShort) {
+		t.Errorf("got %v, want errShort", err)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/holdfast-go/holdfast/persistence"
 	"github.com/holdfast-go/holdfast/persistence/journal"
@@ -204,42 +206,97 @@ func TestTheCallersDeadlineDoesNotCutAWriteOff(t *testing.T) {
 }
 
 func TestOneClaimServesAllEntitiesOfAShard(t *testing.T) {
-	b := newBank()
-	b.accounts.Shards = 1
+	synctest.Test(t, func(t *testing.T) {
+		b := newBank()
+		b.accounts.Shards = 1
+		store := &faulty{Journal: memory.New()}
+		store.claim = func() error {
+			<-time.After(time.Second) // until all wait for it
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			if store.claims == 1 {
+				return journal.ErrUnavailable
+			}
+			return nil
+		}
+		n := newNode(t, "node-1", b.accounts, store, 1)
+		const entities = 50
+		errs := make([]error, entities)
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range entities {
+			wg.Go(func() { _, errs[i] = n.start(t.Context(), string(rune('a'+i))) })
+		}
+		wg.Go(func() {
+			synctest.Wait() // behind the others
+			_, err := n.start(impatient, "impatient")
+			if sharding.CodeOf(err) != sharding.Unavailable || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("impatient start: got %v, want unavailable after its own deadline", err)
+			}
+		})
+		wg.Wait()
+		failed := 0
+		for _, err := range errs {
+			if err != nil {
+				failed++
+				wantCode(t, err, sharding.Unavailable)
+			}
+		}
+		if failed != 1 || store.claims != 2 {
+			t.Fatalf("got %d failed starts and %d claims, want 1 and 2", failed, store.claims)
+		}
+		n.epoch = 2
+		b.wantBalance(t, n, "z", 0)
+		if store.claims != 3 {
+			t.Fatalf("got %d claims, want another one for the new epoch", store.claims)
+		}
+	})
+}
+
+func TestAnApplyThatChangesMapsInPlaceIsUndoneByLoadingAgain(t *testing.T) {
+	type state struct{ Counts map[string]int }
+	typ := persistence.NewType("counts", func(s state, key string) state {
+		if s.Counts == nil {
+			s.Counts = map[string]int{}
+		}
+		s.Counts[key]++
+		return s
+	})
+	count := persistence.Handle(typ, "count",
+		func(_ state, key string) ([]string, error) { return []string{key}, nil },
+		func(s state) int { return s.Counts["x"] })
+	read := persistence.Query(typ, "read", func(s state, key string) (int, error) { return s.Counts[key], nil })
 	store := &faulty{Journal: memory.New()}
-	failing := true
-	store.claim = func() error { // the first attempt fails
-		store.mu.Lock()
-		defer store.mu.Unlock()
-		if failing {
-			failing = false
-			return journal.ErrUnavailable
-		}
-		return nil
-	}
-	n := newNode(t, "node-1", b.accounts, store, 1)
-	const entities = 50
-	errs := make([]error, entities)
-	var wg sync.WaitGroup
-	for i := range entities {
-		wg.Go(func() { _, errs[i] = n.start(t.Context(), string(rune('a'+i))) })
-	}
-	wg.Wait()
-	failed := 0
-	for _, err := range errs {
-		if err != nil {
-			failed++
-			wantCode(t, err, sharding.Unavailable)
+	n := newNode(t, "node-1", typ, store, 1)
+	want := func(what string, want int) {
+		t.Helper()
+		if got, err := read.Ask(t.Context(), n, "a", "x"); err != nil || got != want {
+			t.Fatalf("after %s: got %d %v, want %d", what, got, err, want)
 		}
 	}
-	if failed != 1 || store.claims != 2 {
-		t.Fatalf("got %d failed starts and %d claims, want 1 and 2", failed, store.claims)
+	key := sharding.CommandID(t.Context(), "key")
+	if _, err := count.Ask(key, n, "a", "x"); err != nil {
+		t.Fatal(err)
 	}
-	n.epoch = 2
-	b.wantBalance(t, n, "z", 0)
-	if store.claims != 3 {
-		t.Fatalf("got %d claims, want another one for the new epoch", store.claims)
+	for name, err := range map[string]error{
+		"unavailable": journal.ErrUnavailable,
+		"too large":   &journal.TooLargeError{What: "event"},
+		"invalid":     &journal.InvalidError{Field: "event", Reason: "is wrong"},
+		"in doubt":    journal.ErrUnknown,
+		"conflict":    &journal.ConflictError{},
+	} {
+		store.fault = failWith(err)
+		if _, err := count.Ask(t.Context(), n, "a", "x"); err == nil {
+			t.Fatalf("%s: got no error", name)
+		}
+		want(name, 1)
 	}
+	n.passivate("a")
+	if got, err := count.Ask(key, n, "a", "x"); err != nil || got != 1 {
+		t.Fatalf("repeat: got %d %v, want 1", got, err)
+	}
+	want("a repeat", 1)
 }
 
 func TestAStartThatCannotReadSaysSo(t *testing.T) {

@@ -36,7 +36,7 @@ func (t *Type[S, E]) BindStore(store journal.Journal, o BindOptions) sharding.En
 	return boundEntity{d}
 }
 
-func (t *Type[S, E]) bind(store journal.Journal, o BindOptions) *bound[S, E] {
+func (t *Type[S, E]) bind(store journal.Streams, o BindOptions) *bound[S, E] {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -68,7 +68,7 @@ type bound[S, E any] struct {
 	snapshotEvery int
 	snapshotVer   int
 	appendTimeout time.Duration
-	store         journal.Journal
+	store         journal.Streams
 	claims        *claims
 	log           *slog.Logger
 }

@@ -11,7 +11,7 @@ import (
 // claims holds the node's token of each shard of a type, so that one claim
 // serves all entities of the shard.
 type claims struct {
-	store   journal.Journal
+	store   journal.Streams
 	typ     string
 	timeout time.Duration
 
@@ -34,7 +34,7 @@ type claim struct {
 	attempt chan struct{}
 }
 
-func newClaims(store journal.Journal, typ string, timeout time.Duration) *claims {
+func newClaims(store journal.Streams, typ string, timeout time.Duration) *claims {
 	return &claims{store: store, typ: typ, timeout: timeout, shards: map[int]*claim{}}
 }
 

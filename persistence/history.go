@@ -22,7 +22,7 @@ type Recorded[E any] struct {
 // straight from the store: it needs no node, and sees every command that was
 // acknowledged before it began. It ends after the first error, or when the
 // caller stops, as for a page of a bank statement.
-func (t *Type[S, E]) History(ctx context.Context, store journal.Journal, id string, after uint64) iter.Seq2[Recorded[E], error] {
+func (t *Type[S, E]) History(ctx context.Context, store journal.Streams, id string, after uint64) iter.Seq2[Recorded[E], error] {
 	events, codec := t.events.complete(), typeCodec{&t.Settings}
 	return func(yield func(Recorded[E], error) bool) {
 		for rec, err := range read(ctx, store, t.stream(id), after) {
@@ -53,7 +53,7 @@ func (t *Type[S, E]) EncodeEvents(events ...E) ([]journal.Event, error) {
 
 // Load returns an entity's state as the store has it, without a node: for
 // tools and tests. An entity without events has the zero state.
-func (t *Type[S, E]) Load(ctx context.Context, store journal.Journal, id string) (Result[S], error) {
+func (t *Type[S, E]) Load(ctx context.Context, store journal.Streams, id string) (Result[S], error) {
 	if err := t.validate(); err != nil {
 		return Result[S]{}, fmt.Errorf("persistence: entity type %q: %w", t.name, err)
 	}
@@ -65,7 +65,7 @@ func (t *Type[S, E]) Load(ctx context.Context, store journal.Journal, id string)
 }
 
 // read pages through a stream and checks that it has no gap.
-func read(ctx context.Context, store journal.Journal, st journal.Stream, after uint64) iter.Seq2[journal.Recorded, error] {
+func read(ctx context.Context, store journal.Streams, st journal.Stream, after uint64) iter.Seq2[journal.Recorded, error] {
 	return func(yield func(journal.Recorded, error) bool) {
 		for more := true; more; {
 			page, err := store.Read(ctx, st, after, 0)

@@ -158,7 +158,7 @@ func TestFieldsThatJSONWouldLoseAreAProblem(t *testing.T) {
 	type state struct{ Inner []inner }
 	type event struct{ amount int }
 	type request struct{ text string }
-	make := func() *persistence.Type[state, event] {
+	sample := func() *persistence.Type[state, event] {
 		typ := persistence.NewType("x", func(s state, e event) state { return s })
 		persistence.Query(typ, "q", func(s state, q request) (int, error) { return len(q.text), nil })
 		return typ
@@ -167,15 +167,15 @@ func TestFieldsThatJSONWouldLoseAreAProblem(t *testing.T) {
 		def := typ.BindStore(memory.New(), persistence.BindOptions{}).Definition().WithDefaults()
 		return def.Validate()
 	}
-	if err := validate(make()); !contains(err, "Inner.secret", "amount", "text", "export it") {
+	if err := validate(sample()); !contains(err, "Inner.secret", "amount", "text", "export it") {
 		t.Errorf("got %v, want every field named", err)
 	}
-	typ := make()
+	typ := sample()
 	typ.SnapshotEvery = -1
 	if err := validate(typ); contains(err, "secret") || !contains(err, "amount") {
 		t.Errorf("without snapshots: got %v, want only the event's and the request's field", err)
 	}
-	typ = make()
+	typ = sample()
 	typ.Codec = sharding.DefaultCodec{}
 	if err := validate(typ); err != nil {
 		t.Errorf("with a codec of its own: got %v, want none", err)

@@ -13,7 +13,7 @@ import (
 // the state passed through the codec. A difference means that Apply depends on
 // something else than state and event, that it changes what an older state
 // points to, or that the state does not survive its codec.
-func (t *Type[S, E]) Verify(ctx context.Context, store journal.Journal, id string) error {
+func (t *Type[S, E]) Verify(ctx context.Context, store journal.Streams, id string) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("persistence: %s/%s: %w", t.name, id, fmt.Errorf(format, args...))
 	}

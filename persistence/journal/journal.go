@@ -219,6 +219,15 @@ type Claim struct {
 
 // Journal is what a store implements. All methods are safe for concurrent use.
 type Journal interface {
+	Streams
+	Arbiter
+	// Close stops the store after the appends in flight have ended. Calls that
+	// come later return ErrClosed. Closing again changes nothing.
+	Close() error
+}
+
+// Streams are the histories of entities.
+type Streams interface {
 	// Append adds a batch. Each Append of it is atomic; the batch is not. The
 	// result has one entry for each, in order. Stores group what arrives
 	// concurrently into one commit. A ctx that ends before the write began gives
@@ -238,10 +247,6 @@ type Journal interface {
 	// append with. *FencedError if a newer claim exists. After an ErrUnknown the
 	// caller claims again: that fences its own lost claim.
 	Claim(ctx context.Context, s Shard, generation, epoch uint64, owner string) (Token, error)
-	Arbiter
-	// Close stops the store after the appends in flight have ended. Calls that
-	// come later return ErrClosed. Closing again changes nothing.
-	Close() error
 }
 
 // Arbiter is the one row per cluster that decides which generation may exist.

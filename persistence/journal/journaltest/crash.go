@@ -223,7 +223,7 @@ func child(t *testing.T, open func() (journal.Journal, error)) {
 	defer cancel()
 	j, err := open()
 	if err != nil {
-		fmt.Println("crash child: open:", err)
+		_, _ = fmt.Fprintln(os.Stdout, "crash child: open:", err)
 		t.FailNow()
 	}
 	defer func() { _ = j.Close() }()
@@ -236,7 +236,7 @@ func child(t *testing.T, open func() (journal.Journal, error)) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				if err := crashOwner(ctx, j, n); err != nil && ctx.Err() == nil {
-					fmt.Println("crash child:", err)
+					_, _ = fmt.Fprintln(os.Stdout, "crash child:", err)
 					cancel()
 				}
 			}

@@ -296,6 +296,7 @@ func (w *swapWork) fail(err error) { w.row, w.swapped, w.err = journal.Claim{}, 
 type pruneWork struct {
 	before  time.Time
 	deleted int64
+	err     error
 }
 
 func (w *pruneWork) apply(t *txn) error {
@@ -308,4 +309,4 @@ func (w *pruneWork) apply(t *txn) error {
 	return err
 }
 
-func (w *pruneWork) fail(error) { w.deleted = 0 }
+func (w *pruneWork) fail(err error) { w.deleted, w.err = 0, err }

@@ -189,8 +189,6 @@ func (w *writer) commit(group []*job) {
 		return
 	}
 	if err := w.transact(group); err != nil {
-		w.cfg.Logger.Error("journal transaction failed",
-			slog.String("path", w.cfg.Path), slog.Int("group", len(group)), slog.Any("error", err))
 		for _, j := range group {
 			j.fail(err)
 		}
@@ -285,6 +283,9 @@ func (w *writer) prune() time.Duration {
 	p := &pruneWork{before: time.Now().Add(-w.cfg.Retention)}
 	j := &job{work: p, done: make(chan struct{})}
 	w.commit([]*job{j})
+	if p.err != nil {
+		w.cfg.Logger.Warn("journal command records cannot be pruned", slog.String("path", w.cfg.Path), slog.Any("error", p.err))
+	}
 	if p.deleted == pruneBatch {
 		return pruneSoon
 	}

@@ -155,6 +155,7 @@ func TestOldCommandRecordsArePruned(t *testing.T) {
 	s, tok := idle(t)
 	now := time.Now()
 	const old, fresh = pruneBatch + 100, 50
+	var group []journal.Append
 	for n := range old + fresh {
 		a := newAppend(tok, fmt.Sprint("s", n%7), 0)
 		a.Command = &journal.Command{ID: fmt.Sprint("c", n), Reply: []byte("r")}
@@ -162,8 +163,11 @@ func TestOldCommandRecordsArePruned(t *testing.T) {
 		if n < old {
 			a.Time = now.Add(-s.cfg.Retention - time.Minute)
 		}
-		if r := commit(s.writer, a); r[0].Err != nil {
-			t.Fatal(r[0].Err)
+		group = append(group, a)
+	}
+	for i, r := range commit(s.writer, group...) {
+		if r.Err != nil {
+			t.Fatalf("append %d: %v", i, r.Err)
 		}
 	}
 	count := func() (n int) {

@@ -292,7 +292,7 @@ func TestFailuresSayWhatAClientMayDo(t *testing.T) {
 		f := newFake()
 		f.fail = errors.New("unexpected")
 		resp, body := send(t, newAPI(t, f), "GET", "/accounts/1", "", tenantA)
-		if got, want := readProblem(t, resp, body), (problem{Status: 500, Code: "internal", Retryable: true, MayHaveRun: true}); got != want {
+		if got, want := readProblem(t, resp, body), (problem{Status: 500, Code: "internal", Retryable: true}); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})

@@ -12,6 +12,9 @@ import (
 // fail answers with the problem that err is.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
+	if r.Method == http.MethodGet {
+		p.MayHaveRun = false // a question changes nothing
+	}
 	if p.Status == http.StatusInternalServerError {
 		a.cfg.Logger.ErrorContext(r.Context(), "request failed",
 			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("err", err))
@@ -35,7 +38,7 @@ func problemOf(err error) httpapi.Problem {
 	case sharding.Unavailable, sharding.Overloaded, sharding.Stopped, sharding.UnknownType, sharding.UnknownMethod, sharding.Timeout, sharding.Lost:
 		return httpapi.Problem{
 			Status: http.StatusServiceUnavailable, Code: string(code), Retryable: true, MayHaveRun: mayHaveRun,
-			Detail: "the account could not be reached in time: send the same request with the same key again",
+			Detail: "the account could not be reached in time: send the same request again, with the same key",
 		}
 	case sharding.Malformed:
 		return httpapi.Problem{Status: http.StatusUnprocessableEntity, Code: string(code), Detail: "the account refused the form of the request"}

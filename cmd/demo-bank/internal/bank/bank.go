@@ -1,6 +1,7 @@
 // Package bank is the domain of the demo: accounts that money is put into and
-// taken from. It is pure: an account decides what a command causes, and applies
-// what was decided; it knows nothing of storage, nodes or HTTP.
+// taken from. An [Account] is pure: it decides what a command causes, and applies
+// what was decided; it knows nothing of storage, nodes or HTTP. [Accounts] makes
+// entities of them.
 //
 // Rules: a balance is 0..MaxBalance; an amount is a whole number in
 // 1..MaxAmount; an account exists from the beginning, with balance 0. A refusal
@@ -94,3 +95,6 @@ func (a Account) Withdraw(w Withdraw) ([]Posted, error) {
 
 // Statement returns what the account answers to every command.
 func (a Account) Statement() Statement { return Statement(a) }
+
+// Answer answers a question for the balance.
+func (a Account) Answer(GetBalance) (Statement, error) { return a.Statement(), nil }

@@ -48,7 +48,7 @@
 // doubt: the shard is claimed again before the next activation, which fences
 // the write, and the caller gets Lost; with a command id Ask tries again by
 // itself. A panic in user code drops the entity: the region turns it into an
-// error.
+// error (TestARegionTurnsAPanicIntoAnErrorAndGoesOn).
 //
 // Concurrency. The region calls one entity from one goroutine. What entities
 // share is read-only, except the claims, which have a lock.

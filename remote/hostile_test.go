@@ -337,3 +337,19 @@ func TestNodesOfDifferentClustersDoNotTalk(t *testing.T) {
 		t.Errorf("Probe: got %s, want replaced", got)
 	}
 }
+
+func TestTellsAreAcknowledgedWithoutAReplyToTravelWith(t *testing.T) {
+	server := start(t, remote.Config{Self: member.Node{ID: "server"}}, echo)
+	stream := dialLane(t, server.Self().Addr)
+	for _, p := range []*remotev1.Packet{{Hello: laneHello(1)}, {Frames: []*remotev1.Frame{{Service: "echo"}}}} {
+		if err := stream.Send(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := stream.Recv(); err != nil { // the welcome
+		t.Fatal(err)
+	}
+	if p, err := stream.Recv(); err != nil || p.GetHandled() != 1 {
+		t.Errorf("got %v, %v, want 1 packet acknowledged", p, err)
+	}
+}

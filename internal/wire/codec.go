@@ -10,8 +10,10 @@ import (
 
 // MarshalValue encodes a proto.Message as protobuf and any other value as JSON.
 func MarshalValue(v any) ([]byte, error) {
+		// Deterministic, because the bytes are hashed to tell a repeated command
+		// from another one under the same id.
 	if m, ok := v.(proto.Message); ok {
-		b, err := proto.Marshal(m)
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 		if err != nil {
 			return nil, fmt.Errorf("encode %T as protobuf: %w", v, err)
 		}

@@ -67,11 +67,10 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.begin()
+	n.begin() //nolint:contextcheck // ctx bounds the start only
 	if err := n.enter(ctx); err != nil {
 		reason := coordinatedshutdown.JoinFailed
-		var se *StartError
-		if errors.As(err, &se) {
+		if se, ok := errors.AsType[*StartError](err); ok {
 			reason = se.Reason
 		}
 		// The start has failed; its context may be the reason.
@@ -97,7 +96,7 @@ func build(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return fail("configuration", coordinatedshutdown.Incompatible, err)
 	}
-	n.endpoint, err = remote.New(remote.Config{
+	n.endpoint, err = remote.New(remote.Config{ //nolint:contextcheck // ctx bounds the start only
 		Self:     member.Node{ID: newNodeID(), Addr: hostPort(cfg.Host, cfg.ClusterPort)},
 		BindAddr: hostPort(cfg.BindHost, cfg.ClusterPort), Cluster: cfg.Cluster, TLS: cfg.TLS, Logger: n.log,
 	})
@@ -207,7 +206,7 @@ func (n *Node) makeBootstrap(self member.Node) error {
 func (n *Node) begin() {
 	n.start("transport", n.endpoint.Run)
 	n.start("cluster", n.cluster.Run)
-	n.start("regions", n.Regions.Run)
+	n.start("regions", n.Run)
 	n.start("management", n.mgmt.Run)
 	go n.watch()
 }
@@ -256,10 +255,10 @@ func (n *Node) enter(ctx context.Context) error {
 		n.mu.Lock()
 		n.api = api
 		n.mu.Unlock()
-		n.start("application", api.Run)
+		n.start("application", api.Run) //nolint:contextcheck // ctx bounds the start only
 		n.gateHTTP.Open()
 	}
-	n.log.Info("node is ready", slog.String("addr", n.endpoint.Self().Addr), slog.String("management", n.ManagementAddr()), slog.Uint64("generation", n.cluster.View().Generation))
+	n.log.InfoContext(ctx, "node is ready", slog.String("addr", n.endpoint.Self().Addr), slog.String("management", n.ManagementAddr()), slog.Uint64("generation", n.cluster.View().Generation))
 	return nil
 }
 
@@ -274,7 +273,7 @@ func (n *Node) watch() {
 	case <-n.shutdown.Started():
 		return
 	}
-	_ = n.run(context.Background(), reason) //nolint:errcheck // reported by the shutdown's own log line
+	_ = n.run(context.Background(), reason) // reported by the shutdown's own log line
 }
 
 // Self returns this node's identity and cluster address.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -72,14 +73,24 @@ func freePorts(t *testing.T, n int) []int {
 	t.Helper()
 	ports := make([]int, n)
 	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		var l net.Listener
+		l, ports[i] = listen(t)
 		defer l.Close() //nolint:errcheck // released for the node
-		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports
+}
+
+func listen(t *testing.T) (net.Listener, int) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, int(addr.Port())
 }
 
 func within(t *testing.T, d time.Duration) context.Context {
@@ -168,7 +179,7 @@ func TestRollingShutdownLosesNoCommand(t *testing.T) {
 					}
 				}
 				mu.Unlock()
-				actx, cancel := context.WithTimeout(sharding.CommandID(context.Background(), fmt.Sprintf("k-%d-%d", w, i)), 20*time.Second)
+				actx, cancel := context.WithTimeout(sharding.CommandID(context.WithoutCancel(ctx), fmt.Sprintf("k-%d-%d", w, i)), 20*time.Second)
 				_, err := b.deposit.Ask(actx, via, id, deposit{1})
 				cancel()
 				if err != nil {
@@ -203,7 +214,11 @@ func TestHealthFollowsTheLifeOfANode(t *testing.T) {
 	b := newBank()
 	n := startCluster(t, 1, b, memory.New())[0]
 	get := func(path string) (int, map[string]any) {
-		resp, err := http.Get("http://" + n.ManagementAddr() + path)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.ManagementAddr()+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,12 +272,8 @@ func TestADurableEntityNeedsAJournal(t *testing.T) {
 }
 
 func TestATakenPortIsNamed(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, taken := listen(t)
 	defer l.Close() //nolint:errcheck // test
-	taken := l.Addr().(*net.TCPAddr).Port
 	for _, tt := range []struct {
 		step string
 		cfg  holdfast.Config

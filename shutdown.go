@@ -133,7 +133,7 @@ func (n *Node) evacuate(ctx context.Context) error {
 	}
 	empty, err := n.cluster.Evacuated(ctx)
 	if err == nil && !empty {
-		n.log.Info("nobody is left to take this node's shards", slog.Int("shards", n.Running()))
+		n.log.InfoContext(ctx, "nobody is left to take this node's shards", slog.Int("shards", n.Running()))
 	}
 	return err
 }

@@ -25,7 +25,7 @@ func (c *Cluster) askSomeone(ctx context.Context, s remote.Service, payload []by
 			c.forgetLeader(to)
 		}
 		if notSent(err) {
-			c.suspect(to)
+			c.suspect(to) //nolint:contextcheck // the probe outlives this request
 		}
 		return wire.LeaderReply{}, fmt.Errorf("cluster: ask %s of %s: %w", s, to, err)
 	}

@@ -375,8 +375,9 @@ func TestAPausedOwnerNeverOverlapsItsSuccessor(t *testing.T) {
 		for i, d := range []time.Duration{time.Second, 4 * time.Second, 2 * time.Second, 3500 * time.Millisecond} {
 			victim := nodes[i%3]
 			r.net.Hang(victim.self)
-			for start := time.Now(); time.Since(start) < d; time.Sleep(5 * time.Millisecond) {
+			for start := time.Now(); time.Since(start) < d; {
 				r.owners.check(nodes...)
+				<-time.After(5 * time.Millisecond)
 			}
 			r.net.Resume(victim.self)
 			r.await(20*time.Second, "everybody serves again", func() bool { r.owners.check(nodes...); return served(nodes...) })

@@ -77,9 +77,14 @@ func (t Timing) Validate() error {
 		name string
 		d    time.Duration
 	}{
-		{"Heartbeat", t.Heartbeat}, {"LeaderLease", t.LeaderLease}, {"SessionTTL", t.SessionTTL},
-		{"Renew", t.Renew}, {"StableAfter", t.StableAfter}, {"LostAfter", t.LostAfter},
-		{"HintBackoff", t.HintBackoff}, {"Patience", t.Patience},
+		{"Heartbeat", t.Heartbeat},
+		{"LeaderLease", t.LeaderLease},
+		{"SessionTTL", t.SessionTTL},
+		{"Renew", t.Renew},
+		{"StableAfter", t.StableAfter},
+		{"LostAfter", t.LostAfter},
+		{"HintBackoff", t.HintBackoff},
+		{"Patience", t.Patience},
 	} {
 		check(f.d > 0, "%s is %v, it must be positive", f.name, f.d)
 	}

@@ -76,7 +76,7 @@ func (c *Cluster) report(ctx context.Context, dead member.Node, proof remote.Evi
 	if err != nil {
 		return
 	}
-	c.log.Info("death proved", slog.String("member", dead.String()), slog.String("proof", proof.String()))
+	c.log.InfoContext(ctx, "death proved", slog.String("member", dead.String()), slog.String("proof", proof.String()))
 	for ctx.Err() == nil {
 		m, ok := c.View().Find(dead.ID)
 		if !ok || m.Status == member.Down {
@@ -92,7 +92,7 @@ func (c *Cluster) report(ctx context.Context, dead member.Node, proof remote.Evi
 			c.stand(ctx, dead)
 		case leader.ID != c.self.ID:
 			actx, acancel := context.WithTimeout(ctx, probeTimeout)
-			_, _ = c.t.Ask(actx, leader, serviceSuspect, payload) //nolint:errcheck // said again until the table shows it
+			_, _ = c.t.Ask(actx, leader, serviceSuspect, payload) // said again until the table shows it
 			acancel()
 		}
 		if !pause(ctx, 20*time.Millisecond) {
@@ -136,11 +136,11 @@ func (c *Cluster) stand(ctx context.Context, dead member.Node) {
 		}
 		select {
 		case <-changed.C:
-			c.log.Info("standing for election", slog.String("dead_leader", dead.String()), slog.Int("rank", rank))
+			c.log.InfoContext(ctx, "standing for election", slog.String("dead_leader", dead.String()), slog.Int("rank", rank))
 			sctx, cancel := context.WithTimeout(ctx, raftTimeout)
 			defer cancel()
 			if err := c.trans.campaign(sctx, c.self); err != nil {
-				c.log.Warn("standing for election failed", slog.String("error", err.Error()))
+				c.log.WarnContext(ctx, "standing for election failed", slog.String("error", err.Error()))
 				return
 			}
 			// Wait for the outcome before standing again.

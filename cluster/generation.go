@@ -58,8 +58,8 @@ func (c *Cluster) Form(ctx context.Context) error {
 		c.holdOff = time.Now().Add(c.cfg.Timing.expireAfter())
 		c.mu.Unlock()
 	}
-	c.log.Info("forming a new generation", slog.String("cluster", c.cfg.Cluster), slog.Uint64("generation", generation), slog.Bool("waits_for_old_sessions", hold))
-	if err := c.start(generation, true); err != nil {
+	c.log.InfoContext(ctx, "forming a new generation", slog.String("cluster", c.cfg.Cluster), slog.Uint64("generation", generation), slog.Bool("waits_for_old_sessions", hold))
+	if err := c.start(generation, true); err != nil { //nolint:contextcheck // lives as long as Run
 		return err
 	}
 	// The only voter need not wait for its own election timeout.
@@ -132,7 +132,7 @@ func (c *Cluster) provedOver(ctx context.Context, row Claim) error {
 		return fmt.Errorf("%w: voters %s of generation %d neither answer nor refuse; waiting %v more",
 			ErrClaimed, strings.Join(row.Voters, ", "), row.Generation, left.Round(time.Second))
 	}
-	c.log.Warn("earlier generation is given up for dead", slog.Uint64("generation", row.Generation), slog.Any("voters", row.Voters))
+	c.log.WarnContext(ctx, "earlier generation is given up for dead", slog.Uint64("generation", row.Generation), slog.Any("voters", row.Voters))
 	return nil
 }
 

@@ -45,8 +45,8 @@ func (c *Cluster) Join(ctx context.Context, addrs []string) error {
 			errs = append(errs, fmt.Errorf("cluster: join through %s: %w", addr, err))
 			continue
 		}
-		c.log.Info("accepted by the cluster", slog.Uint64("generation", reply.Generation), slog.String("leader", reply.Leader.String()))
-		if err := c.start(reply.Generation, false); err != nil {
+		c.log.InfoContext(ctx, "accepted by the cluster", slog.Uint64("generation", reply.Generation), slog.String("leader", reply.Leader.String()))
+		if err := c.start(reply.Generation, false); err != nil { //nolint:contextcheck // lives as long as Run
 			return err
 		}
 		c.replica.setLeader(reply.Leader, reply.Term)
@@ -137,7 +137,7 @@ func (c *Cluster) onJoin(m remote.Message) {
 // join accepts a node as Joining.
 func (l *leadership) join(ctx context.Context, req wire.JoinRequest) wire.LeaderReply {
 	if d := differences(req.Settings, l.c.settings()); d != "" {
-		l.log.Info("join refused", slog.String("node", req.Member.String()), slog.String("reason", d))
+		l.log.InfoContext(ctx, "join refused", slog.String("node", req.Member.String()), slog.String("reason", d))
 		return wire.LeaderReply{Refusal: "settings must be the same on all nodes: " + d, Final: true}
 	}
 	ok := wire.LeaderReply{OK: true, Generation: l.c.generation.Load(), Leader: l.c.self, Term: l.term}
@@ -158,6 +158,6 @@ func (l *leadership) join(ctx context.Context, req wire.JoinRequest) wire.Leader
 	if _, err := l.commit(table.Join{Member: req.Member}); err != nil && !errors.Is(err, table.ErrMemberExists) {
 		return wire.LeaderReply{Refusal: err.Error(), NotLeader: l.lost(err)}
 	}
-	l.log.Info("member changed", slog.String("member", req.Member.String()), slog.String("status", member.Joining.String()), slog.String("zone", req.Member.Zone), slog.String("app_version", req.Member.AppVersion))
+	l.log.InfoContext(ctx, "member changed", slog.String("member", req.Member.String()), slog.String("status", member.Joining.String()), slog.String("zone", req.Member.Zone), slog.String("app_version", req.Member.AppVersion))
 	return ok
 }

@@ -71,20 +71,20 @@ func newLeadership(c *Cluster, r *raft.Raft, term uint64) *leadership {
 // run leads until ctx ends.
 func (l *leadership) run(ctx context.Context) {
 	if err := l.r.Barrier(raftTimeout).Error(); err != nil {
-		l.log.Info("leadership lost before it began", slog.String("error", err.Error()))
+		l.log.InfoContext(ctx, "leadership lost before it began", slog.String("error", err.Error()))
 		return
 	}
 	l.c.replica.setLeader(l.c.self, l.term)
 	if !l.formed(ctx) {
 		return
 	}
-	l.log.Info("leading", slog.Uint64("generation", l.c.generation.Load()))
+	l.log.InfoContext(ctx, "leading", slog.Uint64("generation", l.c.generation.Load()))
 	l.c.leading.Store(l)
 	defer func() {
 		l.c.leading.CompareAndSwap(l, nil)
 		l.c.trans.led(l.term)
 		l.refuseRenewals()
-		l.log.Info("no longer leading")
+		l.log.InfoContext(ctx, "no longer leading")
 	}()
 	l.c.session.poke()
 	var wg sync.WaitGroup
@@ -107,7 +107,7 @@ func (l *leadership) formed(ctx context.Context) bool {
 		Generation: l.c.generation.Load(), Settings: l.c.cfg.Settings, Types: l.c.cfg.Types, Member: l.c.joiner(),
 	})
 	if err != nil && ctx.Err() == nil {
-		l.log.Error("the generation could not be formed", slog.String("error", err.Error()))
+		l.log.ErrorContext(ctx, "the generation could not be formed", slog.String("error", err.Error()))
 		l.c.end(fmt.Errorf("cluster: form generation: %w", err))
 	}
 	return err == nil
@@ -148,7 +148,7 @@ func (l *leadership) decide(ctx context.Context) {
 		now := time.Now()
 		if late := now.Sub(lastRun); late > 4*tick+raftTimeout {
 			// This process was paused: everybody only seems silent.
-			l.log.Warn("leader was paused, silence is counted afresh", slog.Duration("late", late))
+			l.log.WarnContext(ctx, "leader was paused, silence is counted afresh", slog.Duration("late", late))
 			l.forgive(now)
 		}
 		lastRun = now
@@ -254,22 +254,21 @@ func (l *leadership) lost(err error) bool {
 }
 
 // certify downs a member whose death is proved: its shards move at once.
-func (l *leadership) certify(n member.Node, proof string) bool {
+func (l *leadership) certify(n member.Node, proof string) {
 	m, ok := l.c.View().Find(n.ID)
 	if !ok || m.Status == member.Down {
-		return true
+		return
 	}
 	l.mu.Lock()
 	if l.expiring[n.ID] {
 		l.mu.Unlock()
-		return false
+		return
 	}
 	l.expiring[n.ID] = true
 	l.mu.Unlock()
 	l.log.Info("member is dead", slog.String("member", n.String()), slog.String("proof", proof))
 	l.sentence(n.ID, table.SetStatus{ID: n.ID, Status: member.Down})
 	l.poke()
-	return true
 }
 
 // advance moves members along their life.
@@ -382,7 +381,7 @@ func (l *leadership) propose(ctx context.Context, p wire.Propose) wire.LeaderRep
 		if _, err := l.commit(table.SetStatus{ID: p.ID, Status: p.Status}); err != nil {
 			return wire.LeaderReply{NotLeader: l.lost(err), Refusal: err.Error()}
 		}
-		l.log.Info("member changed", slog.String("member", m.String()), slog.String("from", m.Status.String()), slog.String("status", p.Status.String()))
+		l.log.InfoContext(ctx, "member changed", slog.String("member", m.String()), slog.String("from", m.Status.String()), slog.String("status", p.Status.String()))
 	}
 	l.poke()
 	return wire.LeaderReply{OK: true}

@@ -78,9 +78,9 @@ func (l *leadership) pushTo(ctx context.Context, to member.Node) {
 		changed := l.c.replica.change()
 		at, err := l.pushOnce(ctx, to, applied)
 		if err != nil {
-			l.log.Debug("push failed", slog.String("member", to.String()), slog.String("error", err.Error()))
+			l.log.DebugContext(ctx, "push failed", slog.String("member", to.String()), slog.String("error", err.Error()))
 			if notSent(err) {
-				l.c.suspect(to)
+				l.c.suspect(to) //nolint:contextcheck // the probe outlives this push
 			}
 			if !pause(ctx, backoff) {
 				return

@@ -39,7 +39,6 @@ type node struct {
 	tr     *remotetest.Node
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	paused bool
 }
 
 func newRig(t *testing.T) *rig {
@@ -102,7 +101,7 @@ func (r *rig) boot(addr string, change ...func(*Config)) *node {
 		trCancel() // the listener closes last
 	})
 	r.nodes = append(r.nodes, n)
-	time.Sleep(time.Millisecond) // virtual: both are running now
+	<-time.After(time.Millisecond) // virtual: both are running now
 	return n
 }
 
@@ -149,7 +148,7 @@ func (r *rig) await(d time.Duration, what string, cond func() bool) time.Duratio
 			}
 			r.t.Fatalf("waited %v for: %s", d, what)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	return time.Since(start)
 }

@@ -81,7 +81,7 @@ func (c *Cluster) renewSession(ctx context.Context) {
 		}
 		if valid != held {
 			held = valid
-			c.log.Info("session changed", slog.Bool("held", held), slog.Uint64("generation", c.generation.Load()))
+			c.log.InfoContext(ctx, "session changed", slog.Bool("held", held), slog.Uint64("generation", c.generation.Load()))
 		}
 		if time.Since(lastValid) > t.LostAfter {
 			c.end(ErrLostQuorum)
@@ -129,7 +129,7 @@ func (c *Cluster) renewOnce(ctx context.Context) (ok, gone bool) {
 		}
 	}
 	if err != nil {
-		c.log.Debug("session renewal failed", slog.String("error", err.Error()))
+		c.log.DebugContext(ctx, "session renewal failed", slog.String("error", err.Error()))
 		return false, false
 	}
 	switch {

@@ -178,7 +178,7 @@ func (l *leadership) voterStep(ctx context.Context) bool {
 		return false
 	}
 	if err := l.register(ctx, servers, step); err != nil {
-		l.log.Warn("voter change was not registered", slog.String("member", string(step.id)), slog.String("error", err.Error()))
+		l.log.WarnContext(ctx, "voter change was not registered", slog.String("member", string(step.id)), slog.String("error", err.Error()))
 		return false
 	}
 	var err error
@@ -199,10 +199,10 @@ func (l *leadership) voterStep(ctx context.Context) bool {
 	case stepNone:
 	}
 	if err != nil {
-		l.log.Warn("voter change failed", slog.String("step", what), slog.String("member", string(step.id)), slog.String("error", err.Error()))
+		l.log.WarnContext(ctx, "voter change failed", slog.String("step", what), slog.String("member", string(step.id)), slog.String("error", err.Error()))
 		return false
 	}
-	l.log.Info("voters changed", slog.String("step", what), slog.String("member", string(step.id)))
+	l.log.InfoContext(ctx, "voters changed", slog.String("step", what), slog.String("member", string(step.id)))
 	l.poke()
 	return true
 }

@@ -120,8 +120,10 @@ func (c Config) Validate() error {
 		name string
 		v    int
 	}{
-		{"BufferCalls", c.BufferCalls}, {"BufferBytes", c.BufferBytes},
-		{"NodeBufferCalls", c.NodeBufferCalls}, {"NodeBufferBytes", c.NodeBufferBytes},
+		{"BufferCalls", c.BufferCalls},
+		{"BufferBytes", c.BufferBytes},
+		{"NodeBufferCalls", c.NodeBufferCalls},
+		{"NodeBufferBytes", c.NodeBufferBytes},
 	} {
 		if f.v < 1 {
 			errs = append(errs, fmt.Errorf("sharding: Config.%s is %d: it must be at least 1, or 0 for the default", f.name, f.v))
@@ -134,8 +136,12 @@ func (c Config) Validate() error {
 		name string
 		v    time.Duration
 	}{
-		{"BarrierTimeout", c.BarrierTimeout}, {"DrainTimeout", c.DrainTimeout}, {"StopTimeout", c.StopTimeout},
-		{"StartTimeout", c.StartTimeout}, {"SettleTimeout", c.SettleTimeout}, {"ParkTimeout", c.ParkTimeout},
+		{"BarrierTimeout", c.BarrierTimeout},
+		{"DrainTimeout", c.DrainTimeout},
+		{"StopTimeout", c.StopTimeout},
+		{"StartTimeout", c.StartTimeout},
+		{"SettleTimeout", c.SettleTimeout},
+		{"ParkTimeout", c.ParkTimeout},
 	} {
 		if f.v < 0 {
 			errs = append(errs, fmt.Errorf("sharding: Config.%s is %s: it must be positive, or 0 for the default", f.name, f.v))

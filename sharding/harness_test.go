@@ -121,6 +121,7 @@ func (w *world) start(i int, configure func(*sharding.Config), entities ...shard
 
 // Self, SessionValid, Observe and Released implement sharding.Cluster.
 func (n *testNode) Self() member.Node { return n.self }
+
 func (n *testNode) SessionValid() bool {
 	if n.blink.Load() > 0 && n.blink.Add(-1) == 0 {
 		return false

@@ -89,8 +89,10 @@ func TestRequestsThatMakeNoSenseAreAnswered(t *testing.T) {
 			"method":      {header(func(h *wire.CallHeader) { h.Method = "other" }), sharding.UnknownMethod},
 			"shard":       {header(func(h *wire.CallHeader) { h.Shard = 3 }), sharding.Malformed},
 			"wrong shard": {header(func(h *wire.CallHeader) { h.Shard = 0; h.Entity = otherShard(0) }), sharding.Malformed},
-			"request": {wire.AppendCall(nil, &wire.CallHeader{Type: "counter", Generation: 1, Epoch: epoch, Entity: "x", Method: "add"}, []byte("{")),
-				sharding.Malformed},
+			"request": {
+				wire.AppendCall(nil, &wire.CallHeader{Type: "counter", Generation: 1, Epoch: epoch, Entity: "x", Method: "add"}, []byte("{")),
+				sharding.Malformed,
+			},
 		} {
 			if r := send(t, b, a, c.payload); r.Status != wire.ReplyError || sharding.Code(r.Code) != c.want || r.Text == "" {
 				t.Errorf("%s: got %+v, want an error %s with a text", name, r, c.want)

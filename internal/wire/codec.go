@@ -10,9 +10,9 @@ import (
 
 // MarshalValue encodes a proto.Message as protobuf and any other value as JSON.
 func MarshalValue(v any) ([]byte, error) {
+	if m, ok := v.(proto.Message); ok {
 		// Deterministic, because the bytes are hashed to tell a repeated command
 		// from another one under the same id.
-	if m, ok := v.(proto.Message); ok {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 		if err != nil {
 			return nil, fmt.Errorf("encode %T as protobuf: %w", v, err)
@@ -34,7 +34,7 @@ func UnmarshalValue(b []byte, into any) error {
 	}
 	if p := reflect.ValueOf(into); p.Kind() == reflect.Pointer && !p.IsNil() && p.Elem().Kind() == reflect.Pointer {
 		fresh := reflect.New(p.Elem().Type().Elem())
-		if m, ok := fresh.Interface().(proto.Message); ok {
+		if m, ok := reflect.TypeAssert[proto.Message](fresh); ok {
 			if err := unmarshalProto(b, m); err != nil {
 				return err
 			}

@@ -197,7 +197,7 @@ func testGenerations(t *testing.T, r *rig) {
 }
 
 // openStream returns both ends of a stream.
-func openStream(t *testing.T, r *rig, from *node, to *node, accepting net.Listener) (dialed, accepted net.Conn) {
+func openStream(t *testing.T, r *rig, from, to *node, accepting net.Listener) (dialed, accepted net.Conn) {
 	t.Helper()
 	conns := make(chan net.Conn, 1)
 	go func() {

@@ -27,6 +27,11 @@
 // own table. Nothing is sent to a new owner before everything sent to the
 // earlier one has come back, failed, or is written off as lost.
 //
+// An owner that gives a call back without losing the shard, for want of a
+// session, takes no more calls from that node until its probe arrives: the node
+// posts it after it has heard of the refusal, so behind everything that would
+// have overtaken the refused call.
+//
 // # Guarantees
 //
 //  1. An entity runs only while its node holds a session and the table gives it
@@ -38,7 +43,9 @@
 //     TestAFullBufferIsAnErrorAndNothingIsLost
 //  3. Calls of one goroutine to one entity run in the order in which they were
 //     made, across handoff (I5). TestManySendersKeepTheirOrderAcrossHandoffs,
-//     TestAStaleSenderIsRefusedAndSendsAgainInOrder
+//     TestAStaleSenderIsRefusedAndSendsAgainInOrder,
+//     TestACallThatWasRefusedIsNotOvertakenByOneSentBehindIt,
+//     TestASessionThatBlinksDoesNotReorderWhatIsQueued
 //  4. Every transient state ends within its deadline (I8).
 //     TestAMoveWaitsForEveryMembersBarrierButNotForever,
 //     TestAnEntityThatDoesNotReturnIsAbandonedWithinTheDeadlines
@@ -47,6 +54,9 @@
 //  6. Everything that waits is bounded, and a full bound is an error to the
 //     caller. TestABufferIsBoundInBytesAndOverTheNode,
 //     TestAFullMailboxIsOverloaded
+//
+// TestWhateverHappensCallsRunInOrderAndErrorsTellTheTruth checks 1, 2, 3 and 6
+// under random moves, expiries, session losses, late tables and cut paths.
 //
 // Not guaranteed: that a Tell arrives. One that is lost, refused by the entity
 // or comes back too late to keep its place is counted and reported to

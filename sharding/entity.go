@@ -69,7 +69,7 @@ func (e *entity) run(c *call) {
 		return
 	}
 	if !set.cfg.Cluster.SessionValid() {
-		h.round.CompareAndSwap(c.round, c.round+1)
+		h.sessionLost(c.round)
 		e.queued.Add(-1)
 		c.giveBack()
 		return

@@ -34,6 +34,8 @@ type logEntity struct {
 	j    *journal
 	gate <-chan struct{}
 	def  sharding.Definition
+	// work is how long a call takes at most.
+	work time.Duration
 }
 
 func (e *logEntity) Definition() *sharding.Definition {
@@ -63,6 +65,9 @@ func (b *logBehavior) Handle(_ context.Context, c *sharding.Call) (any, error) {
 	}
 	if n.Hold {
 		<-b.gate
+	}
+	if b.work > 0 {
+		time.Sleep(time.Duration(n.N) * time.Millisecond % b.work)
 	}
 	b.j.add(b.a.ID+"/"+n.Sender, n.N)
 	return n.N, nil

@@ -44,6 +44,7 @@ type testNode struct {
 	observer sharding.TableObserver
 	held     []sharding.TableDelta
 	hold     bool
+	renewed  bool // gets its session back with its table
 	cancel   context.CancelFunc
 	done     chan error
 	stops    chan sharding.ShardStop
@@ -237,6 +238,22 @@ func (w *world) releaseTable(n *testNode) {
 		n.observer.TableChanged(d)
 	}
 	n.held = nil
+	if n.renewed {
+		n.renewed = false
+		n.session.Store(true)
+	}
+}
+
+// renew gives a node its session back, which it gets no earlier than it has
+// taken in what happened to the last one.
+func (w *world) renew(n *testNode) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n.hold {
+		n.renewed = true
+	} else {
+		n.session.Store(true)
+	}
 }
 
 // spread assigns every shard of a type, turn by turn.

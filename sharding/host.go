@@ -35,8 +35,12 @@ type host struct {
 	// cut: calls that have not begun are given back.
 	cut atomic.Bool
 	// round counts the session losses that entities noticed: calls accepted
-	// before one are all given back, so that none overtakes another.
+	// before one are all given back, and a node's calls are taken again only
+	// after its probe, so that none overtakes another. It is changed under the
+	// slot's lock.
 	round atomic.Uint32
+	// passed is the round in which a node's probe was answered with yes.
+	passed map[member.NodeID]uint32
 
 	// Guarded by the slot's lock.
 	state    hostState
@@ -71,6 +75,50 @@ func (h *host) revoke() {
 	h.cut.Store(true)
 	h.cancel()
 	h.stopping.Cut = true
+}
+
+// sessionLost begins a new round unless that has happened since round.
+func (h *host) sessionLost(round uint32) {
+	s := h.slot
+	s.mu.Lock()
+	defer s.unlock()
+	if !h.round.CompareAndSwap(round, round+1) {
+		return
+	}
+	if s.open && s.local == h {
+		s.refuse(time.Now())
+		s.activate()
+	}
+}
+
+// distrusts reports whether a call of the node was given back, or may yet be,
+// and the node may not know: everything it sends before its next probe would
+// overtake that call.
+func (h *host) distrusts(id member.NodeID) bool {
+	if _, ok := h.slot.suspects[id]; ok {
+		return true
+	}
+	round := h.round.Load()
+	return round != 0 && h.passed[id] != round
+}
+
+// suspect makes the node's calls wait for its probe.
+func (s *slot) suspect(id member.NodeID) {
+	if s.suspects == nil {
+		s.suspects = map[member.NodeID]struct{}{}
+	}
+	s.suspects[id] = struct{}{}
+}
+
+// trust takes a node's calls again.
+func (h *host) trust(id member.NodeID) {
+	delete(h.slot.suspects, id)
+	if round := h.round.Load(); round != 0 {
+		if h.passed == nil {
+			h.passed = map[member.NodeID]uint32{}
+		}
+		h.passed[id] = round
+	}
 }
 
 // fence is Activation.StopShard.
@@ -255,10 +303,12 @@ func (h *host) deliverLocal(c *call) (err *Error, taken bool) {
 		return nil, false
 	}
 	c.generation, c.epoch, c.decoded = h.generation, h.epoch, true
+	// First into the list: from the moment it is delivered the entity has it.
+	h.slot.out.push(c)
 	if err := h.deliver(c); err != nil {
+		h.slot.out.remove(c)
 		return err, false
 	}
-	h.slot.out.push(c)
 	return nil, true
 }
 

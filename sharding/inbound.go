@@ -112,6 +112,7 @@ func (s *slot) park(in inbound) {
 	size := len(m.Payload) + 256
 	if len(s.parked) >= set.cfg.BufferCalls || s.parkedBytes+size > set.cfg.BufferBytes || !set.waiting.take(size) {
 		// The sender keeps it and asks again.
+		s.suspect(m.From.ID)
 		s.reply(m, refusal(0, 0))
 		return
 	}
@@ -163,11 +164,15 @@ func (s *slot) handle(in *inbound) {
 		return
 	case wire.RequestProbe, wire.RequestCall:
 	}
-	if !takes || !h.Valid() {
+	if !takes || !h.Valid() || q.Kind == wire.RequestCall && h.distrusts(m.From.ID) {
+		if takes || s.ahead(q) {
+			s.suspect(m.From.ID)
+		}
 		s.reply(m, refusal(set.generation.Load(), set.index.Load()))
 		return
 	}
 	if q.Kind == wire.RequestProbe {
+		h.trust(m.From.ID)
 		s.reply(m, wire.AppendShardReply(nil, &wire.ShardReply{}))
 		return
 	}

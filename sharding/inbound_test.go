@@ -41,17 +41,19 @@ func TestOnlyCallsForExactlyThisAssignmentRun(t *testing.T) {
 			h := wire.CallHeader{Type: "log", Generation: generation, Epoch: epoch, Entity: "e", Method: "put"}
 			return send(t, b, a, wire.AppendCall(nil, &h, []byte(`{}`)))
 		}
-		for name, c := range map[string]struct {
+		for _, c := range []struct {
+			name              string
 			generation, epoch uint64
 			want              wire.ReplyStatus
 			atLeast           time.Duration
 		}{
-			"exact":            {1, row.Epoch, wire.ReplyOK, 0},
-			"older epoch":      {1, row.Epoch - 1, wire.ReplyRefused, 0},
-			"older generation": {0, row.Epoch + 5, wire.ReplyRefused, 0},
-			"newer epoch":      {1, row.Epoch + 1, wire.ReplyRefused, 2 * time.Second},
-			"newer generation": {2, 1, wire.ReplyRefused, 2 * time.Second},
+			{"older epoch", 1, row.Epoch - 1, wire.ReplyRefused, 0},
+			{"older generation", 0, row.Epoch + 5, wire.ReplyRefused, 0},
+			{"exact", 1, row.Epoch, wire.ReplyOK, 0},
+			{"newer epoch", 1, row.Epoch + 1, wire.ReplyRefused, 2 * time.Second},
+			{"newer generation", 2, 1, wire.ReplyRefused, 2 * time.Second},
 		} {
+			name := c.name
 			began := time.Now()
 			r := call(c.generation, c.epoch)
 			if r.Status != c.want || time.Since(began) < c.atLeast {
@@ -65,6 +67,51 @@ func TestOnlyCallsForExactlyThisAssignmentRun(t *testing.T) {
 			t.Errorf("got %d calls run, want 1", n)
 		}
 	})
+}
+
+func TestACallThatWasRefusedIsNotOvertakenByOneSentBehindIt(t *testing.T) {
+	for name, lose := range map[string]func(w *world, n *testNode, call func() wire.ReplyStatus){
+		"before it was queued": func(_ *world, n *testNode, call func() wire.ReplyStatus) {
+			n.session.Store(false)
+			if got := call(); got != wire.ReplyRefused {
+				t.Errorf("got status %d without a session, want it refused", got)
+			}
+			n.session.Store(true)
+		},
+		"while it was queued": func(_ *world, n *testNode, call func() wire.ReplyStatus) {
+			n.blink.Store(2) // the check before it is queued passes, the one before it runs fails
+			if got := call(); got != wire.ReplyRefused {
+				t.Errorf("got status %d, want the queued call given back", got)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				typ, _ := logType(newJournal(), nil)
+				w := newWorld(t, 2, nil, typ)
+				a, b := w.nodes[0], w.nodes[1]
+				w.assign(shard0, a)
+				synctest.Wait()
+				epoch := w.row(shard0).Epoch
+				call := func() wire.ReplyStatus {
+					h := wire.CallHeader{Type: "log", Generation: 1, Epoch: epoch, Entity: "e", Method: "put"}
+					return send(t, b, a, wire.AppendCall(nil, &h, []byte(`{}`))).Status
+				}
+				lose(w, a, call)
+				for range 3 {
+					if got := call(); got != wire.ReplyRefused {
+						t.Errorf("got status %d, want calls refused until the sender has heard of it", got)
+					}
+				}
+				if got := send(t, b, a, wire.AppendShardRequest(nil, wire.RequestProbe, "log", 0, 1, epoch)).Status; got != wire.ReplyOK {
+					t.Errorf("got status %d for a probe, want yes", got)
+				}
+				if got := call(); got != wire.ReplyOK {
+					t.Errorf("got status %d after the probe, want the call run", got)
+				}
+			})
+		})
+	}
 }
 
 func TestRequestsThatMakeNoSenseAreAnswered(t *testing.T) {

@@ -28,6 +28,9 @@ type slot struct {
 	parked []parked
 	// parkedBytes is the size of what is parked.
 	parkedBytes int
+	// suspects are nodes of which a call was given back before it reached an
+	// entity.
+	suspects map[member.NodeID]struct{}
 	// releasing: the leader is being told that the shard has stopped here.
 	releasing bool
 	// after is run when the lock has been left.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/holdfast-go/holdfast/cluster/member"
 	"github.com/holdfast-go/holdfast/cluster/table"
+	"github.com/holdfast-go/holdfast/remote"
 	"github.com/holdfast-go/holdfast/remote/remotetest"
 	"github.com/holdfast-go/holdfast/sharding/placement"
 )
@@ -39,6 +41,28 @@ type node struct {
 	tr     *remotetest.Node
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	deaf   atomic.Bool // refuses the leader's pushes
+}
+
+// deafTransport lets a test keep the table from a node that is reachable.
+type deafTransport struct {
+	*remotetest.Node
+	n *node
+}
+
+// Handle implements remote.Transport.
+func (d deafTransport) Handle(s remote.Service, h remote.Handler) {
+	if s == servicePush {
+		next := h
+		h = func(m remote.Message) {
+			if d.n.deaf.Load() {
+				m.Reply(nil, errors.New("deaf"))
+				return
+			}
+			next(m)
+		}
+	}
+	d.Node.Handle(s, h)
 }
 
 func newRig(t *testing.T) *rig {
@@ -81,7 +105,7 @@ func (r *rig) boot(addr string, change ...func(*Config)) *node {
 		f(&cfg)
 	}
 	n := &node{rig: r, tr: r.net.Node(self)}
-	cfg.Transport = n.tr
+	cfg.Transport = deafTransport{n.tr, n}
 	c, err := New(cfg)
 	if err != nil {
 		r.t.Fatalf("new cluster: %v", err)

@@ -234,24 +234,24 @@ func (n *Node) AcceptStreams(purpose string) net.Listener {
 
 // Run implements [remote.Transport].
 func (n *Node) Run(ctx context.Context) error {
-	var err error
-	n.net.change(func() {
-		if n.state == created {
-			n.state = running
-		} else if n.state != killed {
-			err = errors.New("remotetest: Run was called twice")
-		}
-	})
-	if err != nil {
-		return err
-	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	n.mu.Lock()
-	n.ctx = work
-	waiting := n.waiting
-	n.waiting = nil
+	twice := n.ctx != nil
+	var waiting []*lane
+	if !twice {
+		// Before others can reach the node, or what happens then is not passed on.
+		n.ctx, waiting, n.waiting = work, n.waiting, nil
+	}
 	n.mu.Unlock()
+	if twice {
+		return errors.New("remotetest: Run was called twice")
+	}
+	n.net.change(func() {
+		if n.state == created {
+			n.state = running
+		}
+	})
 	n.spawn(func() { n.deadlines.Run(work) })
 	for _, l := range waiting {
 		n.start(l)

@@ -62,7 +62,7 @@ var house = rules{
 
 		// programs
 		"cmd/demo-bank": {
-			".", "bootstrap/**", "coordinatedshutdown", "httpapi", "persistence", "persistence/journal",
+			".", "bootstrap/**", "cluster", "coordinatedshutdown", "httpapi", "persistence", "persistence/journal",
 			"persistence/journal/memory", "persistence/journal/sqlite", "sharding", "cmd/demo-bank/internal/**",
 		},
 		"cmd/demo-bank/internal/api":        {"cmd/demo-bank/internal/bank", "httpapi", "sharding"},
@@ -78,8 +78,7 @@ var house = rules{
 		"ecslab/**":         {"*"},
 	},
 	landing: []string{
-		"sbr", "persistence", ".",
-		"cmd/demo-bank",
+		"sbr",
 		"internal/sim/**", "bench/**", "chaos/**", "ecslab/**",
 	},
 	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},

@@ -2,6 +2,7 @@ package bank
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/holdfast-go/holdfast/persistence"
 	"github.com/holdfast-go/holdfast/sharding"
@@ -33,26 +34,30 @@ func NewAccounts() *Accounts {
 
 // Client calls accounts wherever they are.
 type Client struct {
+	// Router carries the calls. It is set before the first one.
+	Router   sharding.Router
 	accounts *Accounts
-	router   sharding.Router
 }
 
 // Client returns a client that calls by way of a router: a node.
-func (a *Accounts) Client(r sharding.Router) *Client { return &Client{accounts: a, router: r} }
+func (a *Accounts) Client(r sharding.Router) *Client { return &Client{Router: r, accounts: a} }
 
 func entityID(tenant, accountNo string) string { return tenant + "/" + accountNo }
 
 // Balance returns the statement of an account.
 func (c *Client) Balance(ctx context.Context, tenant, accountNo string) (Statement, error) {
-	return c.accounts.balance.Ask(ctx, c.router, entityID(tenant, accountNo), GetBalance{})
+	// A question may be asked again, whatever became of the first try. An id of
+	// its own says so; nothing is recorded for a query.
+	ctx = sharding.CommandID(ctx, rand.Text())
+	return c.accounts.balance.Ask(ctx, c.Router, entityID(tenant, accountNo), GetBalance{})
 }
 
 // Deposit puts amount into an account, once for each key.
 func (c *Client) Deposit(ctx context.Context, tenant, accountNo, key string, amount int64) (Statement, error) {
-	return c.accounts.deposit.Ask(sharding.CommandID(ctx, key), c.router, entityID(tenant, accountNo), Deposit{Amount: amount})
+	return c.accounts.deposit.Ask(sharding.CommandID(ctx, key), c.Router, entityID(tenant, accountNo), Deposit{Amount: amount})
 }
 
 // Withdraw takes amount from an account, once for each key.
 func (c *Client) Withdraw(ctx context.Context, tenant, accountNo, key string, amount int64) (Statement, error) {
-	return c.accounts.withdraw.Ask(sharding.CommandID(ctx, key), c.router, entityID(tenant, accountNo), Withdraw{Amount: amount})
+	return c.accounts.withdraw.Ask(sharding.CommandID(ctx, key), c.Router, entityID(tenant, accountNo), Withdraw{Amount: amount})
 }

@@ -92,11 +92,16 @@ func (r *replica) applyLocked(index uint64, raw []byte) result {
 		r.remember(prev, index, raw)
 		return result{err: err}
 	}
+	generation := r.table.Generation
 	delta, err := r.table.Apply(index, cmd)
 	r.remember(prev, index, raw)
 	if len(delta.Members) > 0 || len(delta.Shards) > 0 {
 		r.publish(len(delta.Members) > 0)
 		for _, o := range r.observers {
+			if r.table.Generation != generation { // a change does not name the generation
+				o.TableReset(r.table.Snapshot())
+				continue
+			}
 			o.TableChanged(delta)
 		}
 	}

@@ -93,7 +93,8 @@ func (t *Table) Apply(index uint64, c Command) (Delta, error) {
 	t.Index = index
 	d := Delta{Index: index}
 	if f, ok := c.(Form); ok {
-		return d, t.form(&d, f)
+		err := t.form(&d, f) // before d is copied
+		return d, err
 	}
 	if t.Generation == 0 {
 		return d, ErrNotFormed

@@ -197,7 +197,7 @@ func (c *Cluster) start(generation uint64, bootstrap bool) error {
 		return fmt.Errorf("cluster: this node belongs to generation %d already", c.generation.Load())
 	}
 	notify := make(chan bool, 16)
-	trans := newRaftTransport(c.t, c.streams, c.log)
+	trans := newRaftTransport(c.t, c.streams, c.catchUp, c.log)
 	store := raft.NewInmemStore()
 	r, err := raft.NewRaft(raftConfig(c.self.ID, c.cfg.Timing, notify, c.log), fsm{c.replica}, store, store, raft.NewInmemSnapshotStore(), trans)
 	if err != nil {

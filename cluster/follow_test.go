@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/holdfast-go/holdfast/cluster/member"
 	"github.com/holdfast-go/holdfast/cluster/table"
 )
 
@@ -50,6 +53,36 @@ func TestObserversLearnTheGenerationBeforeAnyShard(t *testing.T) {
 				t.Errorf("observer %d got generation %d and %d shards before it, want 1 and 0", i, o.generation, o.stale)
 			}
 			o.mu.Unlock()
+		}
+		r.stop()
+	})
+}
+
+func TestAJoinerVotesSoonAfterItIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		nodes := r.form(2)
+		lead := leader(nodes...)
+		for range 200 { // so much that a blank log is not a few entries behind
+			if err := lead.raftNode().Barrier(time.Second).Error(); err != nil {
+				t.Fatalf("barrier: %v", err)
+			}
+		}
+		third := r.join(addr(3), lead)
+		r.await(10*time.Second, "the joiner is up", func() bool {
+			s, ok := third.Status()
+			return ok && s == member.Up
+		})
+		took := r.await(10*time.Second, "the joiner votes", func() bool {
+			for _, s := range lead.raftNode().GetConfiguration().Configuration().Servers {
+				if member.NodeID(s.ID) == third.self.ID {
+					return s.Suffrage == raft.Voter
+				}
+			}
+			return false
+		})
+		if limit := 200 * time.Millisecond; took > limit {
+			t.Errorf("got a voter after %v, want at most %v: until then the loss of one more node is the loss of the quorum", took, limit)
 		}
 		r.stop()
 	})

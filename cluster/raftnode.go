@@ -62,18 +62,20 @@ type raftTransport struct {
 	*raft.NetworkTransport
 	consumer chan raft.RPC
 	now      func() time.Time
+	appended func() // called when a leader has sent something
 
 	mu    sync.Mutex
 	heard map[uint64]time.Time // term -> last AppendEntries received
 }
 
-func newRaftTransport(t Transport, l net.Listener, log *slog.Logger) *raftTransport {
+func newRaftTransport(t Transport, l net.Listener, appended func(), log *slog.Logger) *raftTransport {
 	return &raftTransport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: streamLayer{l, t}, MaxPool: 3, Timeout: raftTimeout, Logger: raftLogger(log),
 		}),
 		consumer: make(chan raft.RPC),
 		now:      time.Now,
+		appended: appended,
 		heard:    map[uint64]time.Time{},
 	}
 }
@@ -111,6 +113,7 @@ func (t *raftTransport) record(rpc raft.RPC) {
 	if !ok {
 		return
 	}
+	defer t.appended()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.heard[req.Term] = t.now()

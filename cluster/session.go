@@ -4,8 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/holdfast-go/holdfast/cluster/member"
 	"github.com/holdfast-go/holdfast/cluster/table"
@@ -87,11 +90,31 @@ func (c *Cluster) renewSession(ctx context.Context) {
 			c.end(ErrLostQuorum)
 			return
 		}
-		if ok {
+		if ok && !c.catchingUp() {
 			next.Reset(t.Renew)
 		} else {
 			next.Reset(t.Renew / 10)
 		}
+	}
+}
+
+// catchingUp reports whether this node is to vote and does not yet.
+func (c *Cluster) catchingUp() bool {
+	r := c.raftNode()
+	if r == nil {
+		return false
+	}
+	f := r.GetConfiguration() // does not wait
+	return f.Error() == nil && slices.ContainsFunc(f.Configuration().Servers, func(s raft.Server) bool {
+		return s.ID == raft.ServerID(c.self.ID) && s.Suffrage == raft.Nonvoter
+	})
+}
+
+// catchUp makes a node that is to vote renew at once: its renewal tells the
+// leader how far its log is, and until it votes the cluster can lose one node less.
+func (c *Cluster) catchUp() {
+	if c.catchingUp() {
+		c.session.poke()
 	}
 }
 

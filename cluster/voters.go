@@ -85,6 +85,7 @@ const (
 	stepPromote
 	stepRemove
 	stepTransfer // this leader must give up its vote: another leads first
+	stepWait     // for a non-voter to catch up
 )
 
 // nextVoterStep decides the next single change. caughtUp reports whether a
@@ -120,7 +121,7 @@ func nextVoterStep(members []member.Member, servers []raft.Server, self member.N
 		}
 	}
 	if !complete {
-		return voterStep{}
+		return voterStep{kind: stepWait}
 	}
 	for _, s := range servers {
 		id := member.NodeID(s.ID)
@@ -146,10 +147,8 @@ func nextVoterStep(members []member.Member, servers []raft.Server, self member.N
 func (l *leadership) keepVoters(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed := l.c.replica.change()
-		busy := l.voterStep(ctx)
-		wait := 200 * time.Millisecond
-		if busy {
-			wait = 5 * time.Millisecond
+		wait := l.voterStep(ctx)
+		if wait < voterIdle {
 			changed = nil
 		}
 		select {
@@ -160,11 +159,19 @@ func (l *leadership) keepVoters(ctx context.Context) {
 	}
 }
 
-// voterStep makes one change and reports whether there may be more to do.
-func (l *leadership) voterStep(ctx context.Context) bool {
+// Pauses between two looks at the voters: when there was nothing to do, while
+// somebody catches up, and after a change.
+const (
+	voterIdle    = 200 * time.Millisecond
+	voterCatchUp = 20 * time.Millisecond
+	voterBusy    = 5 * time.Millisecond
+)
+
+// voterStep makes one change at most and says when to look again.
+func (l *leadership) voterStep(ctx context.Context) time.Duration {
 	f := l.r.GetConfiguration()
 	if f.Error() != nil {
-		return false
+		return voterIdle
 	}
 	servers := f.Configuration().Servers
 	target := l.r.CommitIndex()
@@ -174,12 +181,16 @@ func (l *leadership) voterStep(ctx context.Context) bool {
 		// Its renewals say where its log is; a few entries behind is fine.
 		return l.synced[id].RaftIndex+64 >= target
 	})
-	if step.kind == stepNone {
-		return false
+	switch step.kind {
+	case stepNone:
+		return voterIdle
+	case stepWait:
+		return voterCatchUp
+	case stepAdd, stepPromote, stepRemove, stepTransfer:
 	}
 	if err := l.register(ctx, servers, step); err != nil {
 		l.log.WarnContext(ctx, "voter change was not registered", slog.String("member", string(step.id)), slog.String("error", err.Error()))
-		return false
+		return voterIdle
 	}
 	var err error
 	var what string
@@ -196,15 +207,15 @@ func (l *leadership) voterStep(ctx context.Context) bool {
 	case stepTransfer:
 		what = "leadership handed over"
 		err = l.r.LeadershipTransfer().Error()
-	case stepNone:
+	case stepNone, stepWait:
 	}
 	if err != nil {
 		l.log.WarnContext(ctx, "voter change failed", slog.String("step", what), slog.String("member", string(step.id)), slog.String("error", err.Error()))
-		return false
+		return voterIdle
 	}
 	l.log.InfoContext(ctx, "voters changed", slog.String("step", what), slog.String("member", string(step.id)))
 	l.poke()
-	return true
+	return voterBusy
 }
 
 func (l *leadership) inRaft(id member.NodeID) bool {

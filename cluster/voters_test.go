@@ -73,12 +73,12 @@ func TestVoterChangesAreSingleAndSafeInOrder(t *testing.T) {
 		id       member.NodeID
 	}{
 		{"a new member is added to catch up", members("u", "u"), "A", false, stepAdd, "B"},
-		{"it waits until it has caught up", members("u", "u"), "Ab", false, stepNone, ""},
+		{"it waits until it has caught up", members("u", "u"), "Ab", false, stepWait, ""},
 		{"then it votes", members("u", "u"), "Ab", true, stepPromote, "B"},
 		{"the dead go first", members("u", "d", "u", "u"), "AB", true, stepRemove, "B"},
 		{"a server that is no member is removed", members("u"), "AZ", true, stepRemove, "Z"},
 		{"nobody is removed before the successor votes", members("u", "l", "u", "u"), "ABc", false, stepAdd, "D"},
-		{"nor while the successor catches up", members("u", "l", "u"), "ABc", false, stepNone, ""},
+		{"nor while the successor catches up", members("u", "l", "u"), "ABc", false, stepWait, ""},
 		{"one that leaves is removed when the others vote", members("u", "l", "u"), "ABC", true, stepRemove, "B"},
 		{"a leader that leaves hands over", members("l", "u", "u"), "ABC", true, stepTransfer, ""},
 		{"when all exit the others are removed", members("e", "e"), "AB", true, stepRemove, "B"},

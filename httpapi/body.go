@@ -42,11 +42,11 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 // 422 naming the field otherwise.
 func DecodeJSON[T any](w http.ResponseWriter, r *http.Request, limit int64) (T, error) {
 	var v, zero T
-	if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
-		return zero, err
-	}
 	body, err := ReadBody(w, r, limit)
 	if err != nil {
+		return zero, err
+	}
+	if err := checkContentType(r.Header.Get("Content-Type"), body); err != nil {
 		return zero, err
 	}
 	if err := checkJSON(body); err != nil {
@@ -60,12 +60,16 @@ func DecodeJSON[T any](w http.ResponseWriter, r *http.Request, limit int64) (T, 
 	return v, nil
 }
 
-// checkContentType allows JSON, and clients that do not say.
-func checkContentType(header string) error {
+// checkContentType allows JSON, clients that do not say, and JSON under the
+// name that curl -d gives to everything.
+func checkContentType(header string, body []byte) error {
 	if header == "" {
 		return nil
 	}
 	kind, params, err := mime.ParseMediaType(header)
+	if err == nil && kind == "application/x-www-form-urlencoded" && bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		return nil
+	}
 	charset := strings.ToLower(params["charset"])
 	if err != nil || kind != "application/json" && !strings.HasSuffix(kind, "+json") || charset != "" && charset != "utf-8" {
 		return &Problem{Status: http.StatusUnsupportedMediaType, Code: "content-type", Field: "Content-Type", Detail: fmt.Sprintf("content type %.100q is not supported: send application/json in UTF-8", header)}

@@ -43,6 +43,13 @@ func TestGoodBodiesAreDecoded(t *testing.T) {
 	}
 }
 
+func TestTheContentTypeOfCurlIsNoObstacle(t *testing.T) {
+	got, err := httpapi.DecodeJSON[transfer](httptest.NewRecorder(), request(t, ` {"to":"b"}`, "application/x-www-form-urlencoded"), 0)
+	if err != nil || got.To != "b" {
+		t.Errorf("got %+v, %v, want the value", got, err)
+	}
+}
+
 func TestBadBodiesAreRefused(t *testing.T) {
 	tests := []struct {
 		name, body, contentType string

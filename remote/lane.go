@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -309,6 +310,7 @@ func (l *lane) write(ctx context.Context, c *laneConn) (over bool) {
 	var batch []Outgoing
 	var frames []frame
 	for {
+		runtime.Gosched() // whoever is about to post gets into this batch: fewer, larger packets
 		now := time.Now()
 		batch = l.out.Take(batch[:0], l.e.cfg.BatchBytes, now)
 		if len(batch) == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -242,6 +243,7 @@ func (s *laneStream) write() {
 	var batch []frame
 	var acked uint64
 	for {
+		runtime.Gosched() // whoever is about to reply gets into this batch: fewer, larger packets
 		batch = s.replies.take(batch[:0], s.e.cfg.BatchBytes)
 		if len(batch) == 0 {
 			select {

@@ -182,7 +182,7 @@ func (c *cell[M]) put(m M, ask *pending) error {
 	}
 	c.flags.Store(f | flagScheduled)
 	c.mu.Unlock()
-	go c.process()
+	c.system.crew.run(c)
 	return nil
 }
 
@@ -222,7 +222,7 @@ func (c *cell[M]) wake() {
 	}
 	c.mu.Unlock()
 	if idle {
-		go c.process()
+		c.system.crew.run(c)
 	}
 }
 
@@ -247,7 +247,7 @@ func (c *cell[M]) run() (idle bool) {
 		}
 		// runtime.Goexit: this goroutine cannot be kept, so another takes over.
 		c.failed(ErrGoexit)
-		go c.process()
+		c.system.crew.run(c)
 	}()
 	for n := 1; ; n++ {
 		if n%yieldEvery == 0 {

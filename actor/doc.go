@@ -42,7 +42,8 @@
 //  5. A parent ends, and restarts, after its last child has ended.
 //     TestChildrenEndBeforeTheirParent
 //  6. After Shutdown no actor and no goroutine is left, whoever spawns meanwhile.
-//     TestShutdownAndSpawnMayRace
+//     TestShutdownAndSpawnMayRace,
+//     TestGoroutinesWaitForTheNextActorAndEndWithTheSystem
 //  7. An Ask returns the reply of its own message, or as soon as it is known that
 //     none will come, or when its ctx ends. TestLateRepliesNeverReachAnotherAsk,
 //     TestAskersLearnAtOnceThatNoReplyWillCome
@@ -62,6 +63,7 @@
 //
 // System and Ref are safe for concurrent use. A [Context] belongs to the call it
 // was given to. Behaviors may block: each actor that has something to do runs in a
-// goroutine of its own. Hooks of [Events] and Props run in the goroutine of what
+// goroutine of its own, which afterwards waits for the next actor; up to 256 do so
+// until Shutdown. Hooks of [Events] and Props run in the goroutine of what
 // they report; their panics are logged.
 package actor

@@ -199,7 +199,7 @@ func (c *cell[M]) Start() {
 	}
 	c.mu.Unlock()
 	if busy {
-		go c.process()
+		c.system.crew.run(c)
 	}
 }
 

@@ -24,6 +24,8 @@ type System struct {
 	// stop is the message that makes protoactor forget an actor.
 	stop *proto.Stop
 
+	crew crew
+
 	deadLetters atomic.Uint64
 	actors      atomic.Int64
 
@@ -86,6 +88,7 @@ func (s *System) Shutdown(ctx context.Context) error {
 
 // closed is called once, under tree, when nothing is left and nothing can come.
 func (s *System) closed() {
+	s.crew.close()
 	s.proto.Shutdown()
 	close(s.empty)
 }

@@ -107,7 +107,7 @@ func BenchmarkLocalAsk(b *testing.B) {
 	b.Run("holdfast", func(b *testing.B) {
 		b.ReportAllocs()
 		typ, add := counterType(1000)
-		node := benchNodes(b, 1, typ)[0]
+		node := benchNodes(b, 1, typ)[0] //nolint:contextcheck // remote.New binds a port and waits for nothing
 		for b.Loop() {
 			if _, err := add.Ask(ctx, node, "x", 1); err != nil {
 				b.Fatal(err)
@@ -124,7 +124,7 @@ func BenchmarkRemoteAsk(b *testing.B) {
 		b.Run(fmt.Sprintf("in-flight-%d", flight), func(b *testing.B) {
 			b.ReportAllocs()
 			typ, add := counterType(1000)
-			nodes := benchNodes(b, 2, typ)
+			nodes := benchNodes(b, 2, typ) //nolint:contextcheck // remote.New binds a port and waits for nothing
 			ids := make([]string, 10_000)
 			for i := range ids {
 				ids[i] = fmt.Sprintf("tenant-a/%d", i)

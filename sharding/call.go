@@ -93,7 +93,10 @@ func newCallPool() *callPool {
 	return cp
 }
 
-func (cp *callPool) get() *call { return cp.p.Get().(*call) }
+func (cp *callPool) get() *call {
+	c, _ := cp.p.Get().(*call) // New makes nothing else
+	return c
+}
 
 func (cp *callPool) put(c *call) {
 	if c.dead {
@@ -248,11 +251,12 @@ func (l *callList) remove(c *call) {
 // callContext is the ctx of one run: the shard's, with the caller's deadline.
 // Its timer exists only when somebody asks for Done.
 type callContext struct {
-	context.Context // the shard's
-	deadline        time.Time
+	//nolint:containedctx // it is a ctx itself; this one is its parent, the shard's
+	context.Context
+	deadline time.Time
 
 	mu     sync.Mutex
-	full   context.Context
+	full   context.Context //nolint:containedctx // the same ctx with its timer, made when asked for
 	cancel context.CancelFunc
 	ended  bool
 }

@@ -61,7 +61,7 @@ func chaos(t *testing.T, seed uint64) {
 			rnd := rand.New(rand.NewPCG(seed, uint64(100+10*i+k)))
 			wg.Go(func() {
 				for time.Since(began) < length {
-					time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
+					elapse(time.Duration(rnd.IntN(20)) * time.Millisecond)
 					id := fmt.Sprint(rnd.IntN(entities))
 					key := fmt.Sprintf("%s/%d-%d", id, i, k)
 					mu.Lock()
@@ -87,7 +87,7 @@ func chaos(t *testing.T, seed uint64) {
 	cancel()
 	faults.Wait()
 	w.calm(shards)
-	time.Sleep(15 * time.Second) // tells end
+	elapse(15 * time.Second) // tells end
 
 	asks, failed, open, lost := 0, 0, 0, int64(0)
 	for key, calls := range outcomes {
@@ -143,7 +143,7 @@ func (w *world) trouble(ctx context.Context, rnd *rand.Rand, shards int) {
 	for ctx.Err() == nil {
 		// Odd nanoseconds, so that nothing else happens at the same instant: that
 		// a right ends between its check and the call is beyond any check.
-		time.Sleep(time.Duration(50+rnd.IntN(300))*time.Millisecond + 137)
+		elapse(time.Duration(50+rnd.IntN(300))*time.Millisecond + 137)
 		key := placement.Key{Type: "log", Shard: rnd.IntN(shards)}
 		a, b := w.nodes[rnd.IntN(len(w.nodes))], w.nodes[rnd.IntN(len(w.nodes))]
 		d := time.Duration(rnd.IntN(1000)) * time.Millisecond
@@ -154,26 +154,26 @@ func (w *world) trouble(ctx context.Context, rnd *rand.Rand, shards int) {
 			a.session.Store(false)
 			w.expire(a)
 			wg.Go(func() {
-				time.Sleep(d)
+				elapse(d)
 				w.renew(a)
 			})
 		case 3: // a short loss that nobody else sees
 			a.session.Store(false)
 			wg.Go(func() {
-				time.Sleep(d / 10)
+				elapse(d / 10)
 				w.renew(a)
 			})
 		case 4:
 			w.holdTable(a)
 			wg.Go(func() {
-				time.Sleep(d)
+				elapse(d)
 				w.releaseTable(a)
 			})
 		case 5:
 			if a != b {
 				w.net.Cut(a.self, b.self)
 				wg.Go(func() {
-					time.Sleep(d)
+					elapse(d)
 					w.net.Heal()
 				})
 			}
@@ -200,12 +200,12 @@ func (w *world) calm(shards int) {
 		w.releaseTable(n)
 		w.renew(n)
 	}
-	time.Sleep(15 * time.Second) // moves end
+	elapse(15 * time.Second) // moves end
 	w.assignAll(shards, rand.New(rand.NewPCG(1, 1)))
 	for i := range shards {
 		for w.row(placement.Key{Type: "log", Shard: i}).State != placement.Running {
 			w.assignAll(shards, rand.New(rand.NewPCG(1, 1)))
-			time.Sleep(time.Second)
+			elapse(time.Second)
 		}
 	}
 }

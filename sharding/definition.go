@@ -65,16 +65,16 @@ func (d Definition) Validate() error {
 		errs = append(errs, err)
 	}
 	if d.Shards < 1 || d.Shards > placement.MaxShards {
-		errs = append(errs, fmt.Errorf("Shards is %d: it must be 1 to %d", d.Shards, placement.MaxShards))
+		errs = append(errs, fmt.Errorf("field Shards is %d: it must be 1 to %d", d.Shards, placement.MaxShards))
 	}
 	if d.Mailbox < 1 {
-		errs = append(errs, fmt.Errorf("Mailbox is %d: it must be at least 1", d.Mailbox))
+		errs = append(errs, fmt.Errorf("field Mailbox is %d: it must be at least 1", d.Mailbox))
 	}
 	if len(d.Methods) == 0 {
 		errs = append(errs, errors.New("no method: add one with Handle"))
 	}
 	if d.New == nil {
-		errs = append(errs, errors.New("New is nil: set the function that makes a Behavior"))
+		errs = append(errs, errors.New("field New is nil: set the function that makes a Behavior"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Methods)) {
 		m := d.Methods[name]

@@ -42,7 +42,7 @@ func TestACommandWithAnIDSurvivesTheCrashOfItsOwner(t *testing.T) {
 		if !sharding.MayHaveRun(err) {
 			t.Errorf("got %v, want it to say that it may have run", err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		elapse(100 * time.Millisecond)
 		w.assign(shard0, w.nodes[1])
 		if err := <-withID; err != nil {
 			t.Errorf("got %v, want the command retried at the new owner", err)
@@ -73,7 +73,7 @@ func TestACallInFlightToAnExpiredOwnerEndsBeforeTheOwnerIsDown(t *testing.T) {
 		}()
 		synctest.Wait()
 		go func() {
-			time.Sleep(3 * time.Second)
+			elapse(3 * time.Second)
 			w.expire(w.nodes[0])
 			w.assign(shard0, w.nodes[1])
 		}()
@@ -128,7 +128,7 @@ func TestWithoutASessionNothingRunsAndTheOrderIsKept(t *testing.T) {
 			t.Errorf("got %v run without a session, want nothing", got)
 		}
 		owner.session.Store(true)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		for k := range w.nodes {
 			wantSequence(t, j, fmt.Sprintf("e/%d", k), 20)
 		}
@@ -164,7 +164,7 @@ func TestASessionThatBlinksDoesNotReorderWhatIsQueued(t *testing.T) {
 				// before the first queued call.
 				owner.blink.Store(2)
 				close(gate)
-				time.Sleep(time.Second)
+				elapse(time.Second)
 				wantSequence(t, j, "e/s", 10)
 			})
 		})
@@ -250,7 +250,7 @@ func TestAFencedShardIsStoppedReleasedAndServedAgain(t *testing.T) {
 			_, err := echo.Ask(ctx, w.nodes[1], "0", 7)
 			result <- err
 		}()
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if row := w.row(key); row.State != placement.Unassigned {
 			t.Fatalf("got %+v, want the shard released", row)
 		}
@@ -350,7 +350,7 @@ func TestACallWhoseTimeIsUpIsNotRun(t *testing.T) {
 		_, err = put.Ask(within(t, time.Second), w.nodes[1], "e", note{Sender: "remote"})
 		wantCode(t, err, sharding.Timeout)
 		close(gate)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if l, r := j.get("e/local"), j.get("e/remote"); l != nil || r != nil {
 			t.Errorf("got %v and %v, want neither call run after its time", l, r)
 		}
@@ -400,7 +400,7 @@ func TestNoCallIsLostBetweenPassivationAndTheNextCall(t *testing.T) {
 				id := fmt.Sprint(k % 4)
 				for i := range 300 {
 					// Around the moment at which the sweep marks the entity.
-					time.Sleep(7*time.Millisecond + time.Duration(i%30)*100*time.Microsecond)
+					elapse(7*time.Millisecond + time.Duration(i%30)*100*time.Microsecond)
 					if got, err := touch.Ask(ctx, w.nodes[k%2], id, i); err != nil || got != i {
 						t.Errorf("got %d, %v, want %d", got, err, i)
 					}
@@ -408,7 +408,7 @@ func TestNoCallIsLostBetweenPassivationAndTheNextCall(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		for _, n := range w.nodes {
 			if s := n.Stats()["idle"]; s.Entities != 0 || s.Refused != 0 {
 				t.Errorf("got %+v, want no entity in memory and no call given back", s)
@@ -439,7 +439,7 @@ func (c *counting) Handle(_ context.Context, call *sharding.Call) (any, error) {
 }
 
 func (c *counting) Stop(context.Context) {
-	time.Sleep(time.Millisecond) // so that calls come meanwhile
+	elapse(time.Millisecond) // so that calls come meanwhile
 	c.stops.Add(1)
 	c.j.leave(c.id)
 }

@@ -67,7 +67,7 @@ func (b *logBehavior) Handle(_ context.Context, c *sharding.Call) (any, error) {
 		<-b.gate
 	}
 	if b.work > 0 {
-		time.Sleep(time.Duration(n.N) * time.Millisecond % b.work)
+		elapse(time.Duration(n.N) * time.Millisecond % b.work)
 	}
 	b.j.add(b.a.ID+"/"+n.Sender, n.N)
 	return n.N, nil
@@ -114,7 +114,7 @@ func TestManySendersKeepTheirOrderAcrossHandoffs(t *testing.T) {
 						} else if err := put.Tell(ctx, n, "e", note{Sender: sender, N: m}); err != nil {
 							t.Errorf("tell %s %d: %v", sender, m, err)
 						}
-						time.Sleep(time.Duration(k) * 300 * time.Microsecond)
+						elapse(time.Duration(k) * 300 * time.Microsecond)
 					}
 				})
 			}
@@ -122,7 +122,7 @@ func TestManySendersKeepTheirOrderAcrossHandoffs(t *testing.T) {
 		moves := 0
 		go func() {
 			for ctx.Err() == nil && moves < 12 {
-				time.Sleep(15 * time.Millisecond)
+				elapse(15 * time.Millisecond)
 				if w.row(shard0).State == placement.Running {
 					moves++
 					w.move(shard0, w.nodes[moves%3])
@@ -199,7 +199,7 @@ func TestAMemberThatIsGoneDoesNotHoldUpAMove(t *testing.T) {
 		ctx := within(t, time.Minute)
 		began := time.Now()
 		w.move(shard0, w.nodes[1])
-		time.Sleep(50 * time.Millisecond)
+		elapse(50 * time.Millisecond)
 		w.kill(w.nodes[2])
 		if _, err := put.Ask(ctx, w.nodes[1], "e", note{}); err != nil {
 			t.Fatal(err)
@@ -242,7 +242,7 @@ func TestAStaleSenderIsRefusedAndSendsAgainInOrder(t *testing.T) {
 		synctest.Wait()
 		w.holdTable(stale)
 		w.move(shard0, w.nodes[1])
-		time.Sleep(4 * time.Second)
+		elapse(4 * time.Second)
 		if row := w.row(shard0); row.Owner != w.nodes[1].self.ID || row.State != placement.Running {
 			t.Fatalf("got %+v, want the shard moved", row)
 		}
@@ -251,7 +251,7 @@ func TestAStaleSenderIsRefusedAndSendsAgainInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		elapse(100 * time.Millisecond)
 		if got := stale.Stats()["log"]; got.Refused == 0 || got.Buffered != 20 {
 			t.Errorf("got %+v, want some refused and 20 buffered", got)
 		}
@@ -259,7 +259,7 @@ func TestAStaleSenderIsRefusedAndSendsAgainInOrder(t *testing.T) {
 			t.Errorf("got %+v, want the route to wait for the table", info)
 		}
 		w.releaseTable(stale)
-		time.Sleep(50 * time.Millisecond)
+		elapse(50 * time.Millisecond)
 		wantSequence(t, j, "e/s", 21)
 	})
 }
@@ -278,12 +278,12 @@ func TestACallForANewerAssignmentWaitsForTheOwnersTable(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if info, _ := owner.Shard(shard0); info.Parked != 10 {
 			t.Errorf("got %+v, want 10 parked", info)
 		}
 		w.releaseTable(owner)
-		time.Sleep(10 * time.Millisecond)
+		elapse(10 * time.Millisecond)
 		wantSequence(t, j, "e/s", 10)
 	})
 }
@@ -316,7 +316,7 @@ func TestAnOwnerWhoseShardIsTakenAwayGivesQueuedCallsBack(t *testing.T) {
 		}
 		close(gate)
 		wantCode(t, <-blocked, sharding.Lost)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		for k := range w.nodes {
 			wantSequence(t, j, fmt.Sprintf("e/%d", k), 30)
 		}
@@ -343,7 +343,7 @@ func TestAFullBufferIsAnErrorAndNothingIsLost(t *testing.T) {
 		}
 		wantCode(t, put.Tell(ctx, n, "e", note{Sender: "s", N: 50}), sharding.Overloaded)
 		w.assign(shard0, w.nodes[0])
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		wantSequence(t, j, "e/s", 50)
 		if got := j.get("e/gave-up"); got != nil {
 			t.Errorf("got the call run that was reported as not run")
@@ -397,12 +397,12 @@ func TestASlowEntityIsCutAndItsQueueRunsAtTheNewOwner(t *testing.T) {
 		}
 		synctest.Wait()
 		w.move(shard0, b)
-		time.Sleep(6 * time.Second) // past the drain, within the time to stop
+		elapse(6 * time.Second) // past the drain, within the time to stop
 		close(gate)
 		if err := <-blocked; err != nil {
 			t.Errorf("got %v, want the reply of a call that ended before the shard was given away", err)
 		}
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		wantSequence(t, j, "e/s", 10)
 		if s := <-a.stops; !s.Cut || s.Abandoned != 0 {
 			t.Errorf("got %+v, want cut and none abandoned", s)

@@ -2,6 +2,7 @@ package sharding_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -69,13 +70,15 @@ func newWorld(t *testing.T, n int, configure func(*sharding.Config), entities ..
 			node.cancel()
 		}
 		for _, node := range w.nodes {
-			<-node.done
+			if err := <-node.done; err != nil {
+				t.Errorf("Run of %s: got %v, want nil", node.self.ID, err)
+			}
 		}
 	})
 	return w
 }
 
-func (w *world) start(i int, configure func(*sharding.Config), entities ...sharding.Entity) *testNode {
+func (w *world) start(i int, configure func(*sharding.Config), entities ...sharding.Entity) {
 	w.t.Helper()
 	self := member.Node{ID: member.NodeID(fmt.Sprintf("node-%c", 'a'+i)), Addr: fmt.Sprintf("10.0.0.%d:25520", i+1)}
 	actors, err := actor.NewSystem(actor.Config{})
@@ -111,13 +114,9 @@ func (w *world) start(i int, configure func(*sharding.Config), entities ...shard
 	go func() {
 		err := n.Run(ctx)
 		stopTransport()
-		<-transportDone
-		if err == nil {
-			err = actors.Shutdown(context.Background())
-		}
-		n.done <- err
+		err = errors.Join(err, <-transportDone)
+		n.done <- errors.Join(err, actors.Shutdown(context.WithoutCancel(ctx)))
 	}()
-	return n
 }
 
 // Self, SessionValid, Observe and Released implement sharding.Cluster.
@@ -270,6 +269,9 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
 }
+
+// elapse lets d of the bubble's time pass, which takes none of ours.
+func elapse(d time.Duration) { <-time.After(d) }
 
 // within is a ctx for one call.
 func within(t *testing.T, d time.Duration) context.Context {

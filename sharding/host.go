@@ -27,7 +27,7 @@ const (
 type host struct {
 	slot              *slot
 	generation, epoch uint64
-	ctx               context.Context
+	ctx               context.Context //nolint:containedctx // the life of the assignment, which calls come and go in
 	cancel            context.CancelFunc
 
 	// valid turns false, for good, when the shard is no longer this node's.

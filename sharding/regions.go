@@ -22,7 +22,7 @@ type Regions struct {
 	calls   *callPool
 
 	// base is the ctx of everything entities do; it ends with Run.
-	base context.Context
+	base context.Context //nolint:containedctx // a lifetime: calls that start entities end before them
 	stop context.CancelFunc
 
 	membersMu sync.RWMutex
@@ -152,10 +152,8 @@ func settleFailure(last, open *Error, cause error) *Error {
 	if open == nil || last.Code.MayHaveRun() {
 		return last
 	}
-	switch last.Code {
-	case Rejected, CommandReused:
+	if last.Code == Rejected || last.Code == CommandReused {
 		return last
-	default:
 	}
 	code := Lost
 	if cause != nil {

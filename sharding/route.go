@@ -240,7 +240,7 @@ func (s *slot) conclude(c *call, r result) {
 	switch {
 	case c.tell:
 		if r.err != nil {
-			s.lostTell(c, r.err)
+			s.lostTell(r.err)
 		}
 		s.region.set.calls.put(c)
 	case c.gone:
@@ -250,7 +250,7 @@ func (s *slot) conclude(c *call, r result) {
 	}
 }
 
-func (s *slot) lostTell(c *call, err *Error) {
+func (s *slot) lostTell(err *Error) {
 	s.region.stats.lostTells.Add(1)
 	if f := s.region.set.cfg.Events.TellLost; f != nil {
 		s.later(func() { f(err) })

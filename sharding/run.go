@@ -46,7 +46,7 @@ func (r *Regions) Run(ctx context.Context) error {
 	r.activateAll()
 	grace := r.cfg.DrainTimeout + r.cfg.StopTimeout + time.Second
 	if !r.await(grace, func() bool { return r.Running() == 0 }) {
-		r.cfg.Logger.Warn("regions end with shards that have not stopped", slog.Int("shards", r.Running()))
+		r.cfg.Logger.WarnContext(ctx, "regions end with shards that have not stopped", slog.Int("shards", r.Running()))
 	}
 	r.await(releaseGrace, func() bool { return r.releases.len() == 0 })
 	r.stopped.Store(true)
@@ -226,7 +226,7 @@ func (r *Regions) release(ctx context.Context) {
 			cancel()
 			if err != nil {
 				wait = min(max(2*wait, backoffMin), time.Second)
-				r.cfg.Logger.Debug("release of shards failed, trying again", slog.Int("shards", len(ops)), slog.Any("error", err))
+				r.cfg.Logger.DebugContext(ctx, "release of shards failed, trying again", slog.Int("shards", len(ops)), slog.Any("error", err))
 			} else {
 				wait = backoffMax
 			}
@@ -246,14 +246,14 @@ func (r *Regions) release(ctx context.Context) {
 // sweep marks entities that have been idle for long enough.
 func (r *Regions) sweep(ctx context.Context) {
 	interval := 15 * time.Second
-	any := false
+	passivates := false
 	for _, region := range r.regions {
 		if d := region.def.PassivateAfter; d > 0 {
-			any = true
+			passivates = true
 			interval = min(interval, max(d/8, time.Millisecond))
 		}
 	}
-	if !any {
+	if !passivates {
 		return
 	}
 	tick := time.NewTicker(interval)

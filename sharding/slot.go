@@ -77,10 +77,10 @@ func (s *slot) setRow(row placement.Shard, generation uint64, now time.Time) {
 		return
 	}
 	s.row, s.generation = row, generation
-	if h := s.host; h != nil && h.state != hostStopped && !(s.mine() && row.Epoch == h.epoch && generation == h.generation) {
+	if h := s.host; h != nil && h.state != hostStopped && (!s.mine() || row.Epoch != h.epoch || generation != h.generation) {
 		h.revoke()
 	}
-	if s.releasing && !(s.mine() && row.Epoch == prev.Epoch && generation == prevGeneration) {
+	if s.releasing && (!s.mine() || row.Epoch != prev.Epoch || generation != prevGeneration) {
 		s.releasing = false
 		set.releases.drop(s.key())
 	}

@@ -15,8 +15,8 @@
 //	   │                                        pure: no goroutine, no clock, no I/O
 //	values     cluster/member
 //
-// Guarantees, each proved by TestTheRulesCatch on a tree that breaks it, and
-// held for this module by TestEveryPackageKeepsItsLayer:
+// Guarantees, the first four proved by TestTheRulesCatch on a tree that breaks them
+// and held for this module by TestEveryPackageKeepsItsLayer:
 //
 //  1. A package imports only the packages of this module that its row in the
 //     table allows, and a package without a row fails.
@@ -25,6 +25,8 @@
 //  3. A third-party library with a home is imported at home only, so that it
 //     can be replaced there.
 //  4. A row whose package is gone fails, so that the table stays the truth.
+//  5. A test that a doc.go or a page of docs names as a proof exists
+//     (TestEveryCitedTestExists, TestAMissingProofIsFound).
 //
 // Test files are not checked: a test may need anything. The sources are parsed
 // in this process rather than by "go list", because go test caches by the

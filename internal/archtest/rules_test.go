@@ -79,7 +79,7 @@ var house = rules{
 	},
 	landing: []string{
 		"sbr",
-		"internal/sim/**", "bench/**", "chaos/**", "ecslab/**",
+		"internal/sim/**", "ecslab/**",
 	},
 	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},
 	pureFiles: []string{"bootstrap/decide*.go", "coordinatedshutdown/phases*.go"},

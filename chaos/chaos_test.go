@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -22,6 +23,8 @@ const (
 	tenant = "tenant-a"
 	// defaultKills keeps the test below two minutes.
 	defaultKills = 6
+	// pauses is how many nodes are paused, a member and the leader in turn.
+	pauses = 2
 	// leaves is how many nodes are told to leave, the second of them the leader.
 	leaves = 3
 	// settleWithin bounds how long a fault may be felt: until every node is back
@@ -70,6 +73,9 @@ func TestTheBankSurvives(t *testing.T) {
 
 	for i := range kills {
 		s.kill(t, i%2 == 1)
+	}
+	for i := range pauses {
+		s.pause(t, i%2 == 1)
 	}
 	for i := range leaves {
 		s.leave(t, i == 1)
@@ -198,6 +204,31 @@ func (s *scenario) probe(t *testing.T, at time.Time, addr string, accounts []str
 		last = max(last, d)
 	}
 	return first, last
+}
+
+// pause stops a node as a hypervisor may, until the others have taken its shards,
+// and lets it go on: what it was about to do must then be refused. A node that is
+// paused while it holds the write lock of SQLite, which all nodes here share, keeps
+// the others from writing; so only the history is judged, not the time.
+func (s *scenario) pause(t *testing.T, leader bool) {
+	t.Helper()
+	n := s.choose(t, leader)
+	o := outage{kind: memberPaused, node: n}
+	if leader {
+		o.kind = leaderPaused
+	}
+	from := s.rec.now()
+	at := s.bank.signal(t, n, syscall.SIGSTOP)
+	s.settle(t, func(ctx context.Context) error {
+		owners, err := s.managed.owners(ctx, other(n))
+		if err == nil && slices.Contains(owners, n) {
+			err = fmt.Errorf("node %d, which is paused, still has shards", n)
+		}
+		return err
+	})
+	s.bank.signal(t, n, syscall.SIGCONT)
+	s.settle(t, func(ctx context.Context) error { return s.managed.settled(ctx, s.bank) })
+	s.note(t, o, at, from)
 }
 
 // leave tells a node to stop. No request may fail, until it is replaced.

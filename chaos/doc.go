@@ -14,9 +14,14 @@
 //  1. Nodes are killed, a member and the leader in turn. Each time a few accounts of
 //     the killed node are asked at once and until they answer: that is the
 //     recovery time in the report.
-//  2. Nodes are told to leave (SIGTERM). No request may fail then.
-//  3. All nodes are killed at once.
-//  4. All is stopped (SIGINT) and started again on the same data.
+//  2. Nodes are paused (SIGSTOP), a member and the leader, until the others have
+//     taken their shards, and go on then.
+//  3. Nodes are told to leave (SIGTERM). No request may fail then.
+//  4. All nodes are killed at once.
+//  5. All is stopped (SIGINT) and started again on the same data.
+//
+// Between faults it waits until every node is a ready member with a vote and the
+// shards are even: the loss of one node is covered, that of two at once is not.
 //
 // A client repeats a deposit under its key until it is acknowledged, for at most
 // 20 s, and now and then repeats one that was acknowledged.

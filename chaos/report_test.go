@@ -15,6 +15,8 @@ import (
 const (
 	memberKilled  = "member killed"
 	leaderKilled  = "leader killed"
+	memberPaused  = "member paused"
+	leaderPaused  = "leader paused"
 	memberLeft    = "member left"
 	leaderLeft    = "leader left"
 	allKilled     = "all killed"
@@ -77,7 +79,7 @@ func (r *report) String() string {
 	}
 	line()
 	line("", "n", "door first", "door all", "direct first", "direct all", "slowest deposit", "settled", "failed")
-	for _, kind := range []string{memberKilled, leaderKilled, memberLeft, leaderLeft} {
+	for _, kind := range []string{memberKilled, leaderKilled, memberPaused, leaderPaused, memberLeft, leaderLeft} {
 		found := r.of(kind)
 		if len(found) == 0 {
 			continue

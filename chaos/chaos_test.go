@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -27,6 +28,8 @@ const (
 	pauses = 2
 	// leaves is how many nodes are told to leave, the second of them the leader.
 	leaves = 3
+	// maxShown bounds the violations that are listed.
+	maxShown = 20
 	// settleWithin bounds how long a fault may be felt: until every node is back
 	// and the shards are even.
 	settleWithin = 60 * time.Second
@@ -267,7 +270,8 @@ func (s *scenario) killAll(t *testing.T) {
 		}
 		return nil
 	})
-	s.note(t, outage{kind: allKilled}, at, from)
+	s.working(t)
+	s.note(t, outage{kind: allKilled, doorFirst: s.rec.first(from) - from}, at, from)
 }
 
 // restart stops everything in order and starts it on the same data.
@@ -280,13 +284,30 @@ func (s *scenario) restart(t *testing.T) {
 	s.note(t, outage{kind: allRestarted}, at, from)
 }
 
+// working waits until a deposit succeeds that begins now.
+func (s *scenario) working(t *testing.T) {
+	t.Helper()
+	now := s.rec.now()
+	s.settle(t, func(context.Context) error {
+		if s.rec.first(now) == 0 {
+			return errors.New("no deposit succeeds")
+		}
+		return nil
+	})
+}
+
 // note completes an outage and adds it to the report.
 func (s *scenario) note(t *testing.T, o outage, at time.Time, from time.Duration) outage {
 	t.Helper()
-	o.settled, o.slowest, o.failures = time.Since(at), s.rec.slowest(from), s.rec.since(from)
+	o.settled = time.Since(at)
+	s.working(t)
+	o.slowest, o.failures = s.rec.slowest(from), s.rec.since(from)
 	s.report.outages = append(s.report.outages, o)
-	t.Logf("%s, node %d: door %v to %v, direct %v to %v, slowest deposit %v, settled after %v, %d failed attempts",
-		o.kind, o.node, o.doorFirst, o.doorAll, o.directFirst, o.directAll, o.slowest, o.settled, len(o.failures))
+	if o.node == 0 {
+		t.Logf("%s: settled after %v, %d failed attempts", o.kind, o.settled, len(o.failures))
+	} else {
+		t.Logf("%s, node %d: settled after %v, %d failed attempts", o.kind, o.node, o.settled, len(o.failures))
+	}
 	return o
 }
 
@@ -304,8 +325,12 @@ func (s *scenario) judge(t *testing.T) {
 		final[accountNo(i)] = got
 	}
 	h := s.rec.history(final)
-	for _, v := range h.Check() {
+	violations := h.Check()
+	for _, v := range violations[:min(len(violations), maxShown)] {
 		t.Error(v)
+	}
+	if more := len(violations) - maxShown; more > 0 {
+		t.Errorf("and %d more violations", more)
 	}
 	if err := s.rec.broken; err != nil {
 		t.Errorf("a request was answered as no fault explains: %v", err)

@@ -122,6 +122,20 @@ func (r *recorder) slowest(from time.Duration) time.Duration {
 	return longest
 }
 
+// first returns when a deposit was acknowledged first that began after from, 0
+// when none was.
+func (r *recorder) first(from time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var first time.Duration
+	for _, d := range r.deposits {
+		if d.Acked && d.Start > from && (first == 0 || d.End < first) {
+			first = d.End
+		}
+	}
+	return first
+}
+
 // history returns all that was recorded.
 func (r *recorder) history(final map[string]Statement) History {
 	r.mu.Lock()

@@ -24,8 +24,7 @@ var ErrNewerSchema = errors.New("journal/sqlite: file has a newer schema")
 
 // code returns the primary SQLite result code in err, 0 for none.
 func code(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code() & 0xff
 	}
 	return 0

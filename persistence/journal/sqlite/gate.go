@@ -108,8 +108,8 @@ func (g *gate) close() error {
 	timer := time.NewTimer(g.timeout)
 	defer timer.Stop()
 	select {
-	case <-a.granted:
-		return g.file.Close()
+	case err := <-a.granted:
+		return errors.Join(err, g.file.Close())
 	case <-timer.C:
 		return fmt.Errorf("gate %s: %w", g.file.Path(), errGateTimeout)
 	}

@@ -65,7 +65,7 @@ func (s *Store) Read(ctx context.Context, st journal.Stream, after uint64, limit
 	if err != nil {
 		return journal.Page{}, s.failed(ctx, "read events", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells what matters
 	var page journal.Page
 	size := 0
 	for rows.Next() {

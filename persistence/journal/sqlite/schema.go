@@ -111,7 +111,7 @@ func inspect(path string) error {
 	case err != nil:
 		return fmt.Errorf("journal/sqlite: cannot open %s to read and write: %w: correct its permissions or choose another Path", path, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	head := make([]byte, 100)
 	n, err := io.ReadFull(f, head)
 	switch {

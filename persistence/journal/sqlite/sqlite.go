@@ -68,7 +68,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if s.writer, err = newWriter(ctx, cfg, g); err != nil {
 		return nil, errors.Join(fileError(path, err), s.readers.Close(), g.close())
 	}
-	go s.writer.run()
+	go s.writer.run(context.WithoutCancel(ctx))
 	return s, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -135,7 +136,7 @@ func TestOpenRefusesWhatIsNotAJournal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
+			defer closed(t, f)
 			if _, err := f.WriteAt(bytes.Repeat([]byte{0xAA}, 2000), 100); err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +250,7 @@ func BenchmarkAppend(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer s.Close()
+		defer closed(b, s)
 		tokens := make([]journal.Token, shards)
 		for n := range tokens {
 			if tokens[n], err = s.Claim(ctx, journal.Shard{Type: "account", Index: n}, 1, 1, "n"); err != nil {
@@ -294,7 +295,7 @@ func BenchmarkAppend(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer f.Close()
+		defer closed(b, f)
 		for b.Loop() {
 			if _, err := f.Write(payload); err != nil {
 				b.Fatal(err)
@@ -305,4 +306,11 @@ func BenchmarkAppend(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "fsyncs/s")
 	})
+}
+
+func closed(tb testing.TB, c io.Closer) {
+	tb.Helper()
+	if err := c.Close(); err != nil {
+		tb.Errorf("close: %v", err)
+	}
 }

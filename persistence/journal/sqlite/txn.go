@@ -79,7 +79,6 @@ type streamKey struct{ typ, pid string }
 // is made before the first insert of its work, so that a refused append leaves
 // nothing behind and the others of its group are not touched.
 type txn struct {
-	ctx    context.Context //nolint:containedctx // lives for one transaction on one goroutine
 	s      *writeStmts
 	dirty  bool
 	fences map[journal.Shard]journal.Token
@@ -87,17 +86,17 @@ type txn struct {
 	args   []any // rows of events to insert
 }
 
-func newTxn(ctx context.Context, s *writeStmts) *txn {
-	return &txn{ctx: ctx, s: s, fences: map[journal.Shard]journal.Token{}, lasts: map[streamKey]uint64{}}
+func newTxn(s *writeStmts) *txn {
+	return &txn{s: s, fences: map[journal.Shard]journal.Token{}, lasts: map[streamKey]uint64{}}
 }
 
 // fence returns the current token of a shard, zero when it was never claimed.
-func (t *txn) fence(sh journal.Shard) (journal.Token, error) {
+func (t *txn) fence(ctx context.Context, sh journal.Shard) (journal.Token, error) {
 	if tok, ok := t.fences[sh]; ok {
 		return tok, nil
 	}
 	var g, e, a int64
-	err := t.s.fence.QueryRowContext(t.ctx, sh.Type, sh.Index).Scan(&g, &e, &a)
+	err := t.s.fence.QueryRowContext(ctx, sh.Type, sh.Index).Scan(&g, &e, &a)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return journal.Token{}, err
 	}
@@ -106,12 +105,12 @@ func (t *txn) fence(sh journal.Shard) (journal.Token, error) {
 	return tok, nil
 }
 
-func (t *txn) last(k streamKey) (uint64, error) {
+func (t *txn) last(ctx context.Context, k streamKey) (uint64, error) {
 	if n, ok := t.lasts[k]; ok {
 		return n, nil
 	}
 	var n int64
-	err := t.s.last.QueryRowContext(t.ctx, k.typ, k.pid).Scan(&n)
+	err := t.s.last.QueryRowContext(ctx, k.typ, k.pid).Scan(&n)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
@@ -119,13 +118,13 @@ func (t *txn) last(k streamKey) (uint64, error) {
 }
 
 // flush inserts the collected events.
-func (t *txn) flush() error {
+func (t *txn) flush(ctx context.Context) error {
 	for len(t.args) > 0 {
 		stmt, n := t.s.insertMany, insertRows*eventCols
 		if len(t.args) < n {
 			stmt, n = t.s.insertOne, eventCols
 		}
-		if _, err := stmt.ExecContext(t.ctx, t.args[:n]...); err != nil {
+		if _, err := stmt.ExecContext(ctx, t.args[:n]...); err != nil {
 			return err
 		}
 		t.args = t.args[n:]
@@ -140,10 +139,10 @@ type appendWork struct {
 	results []journal.Result
 }
 
-func (w *appendWork) apply(t *txn) error {
+func (w *appendWork) apply(ctx context.Context, t *txn) error {
 	w.results = make([]journal.Result, len(w.batch))
 	for i := range w.batch {
-		seq, refusal, err := t.append(&w.batch[i], w.now)
+		seq, refusal, err := t.append(ctx, &w.batch[i], w.now)
 		if err != nil {
 			return err
 		}
@@ -160,11 +159,11 @@ func (w *appendWork) fail(err error) {
 }
 
 // append returns a refusal of this append, or an error of the transaction.
-func (t *txn) append(a *journal.Append, now time.Time) (seq uint64, refusal, err error) {
+func (t *txn) append(ctx context.Context, a *journal.Append, now time.Time) (seq uint64, refusal, err error) {
 	if err := a.Check(); err != nil {
 		return 0, err, nil
 	}
-	current, err := t.fence(a.Stream.Shard)
+	current, err := t.fence(ctx, a.Stream.Shard)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -173,7 +172,7 @@ func (t *txn) append(a *journal.Append, now time.Time) (seq uint64, refusal, err
 	}
 	k := streamKey{a.Stream.Type, a.Stream.ID}
 	if a.Command != nil {
-		row := t.s.command.QueryRowContext(t.ctx, k.typ, k.pid, a.Command.ID)
+		row := t.s.command.QueryRowContext(ctx, k.typ, k.pid, a.Command.ID)
 		switch cmd, ok, err := scanCommand(row, a.Command.ID); {
 		case err != nil:
 			return 0, nil, err
@@ -181,17 +180,17 @@ func (t *txn) append(a *journal.Append, now time.Time) (seq uint64, refusal, err
 			return 0, &journal.DuplicateError{Stream: a.Stream, Recorded: cmd}, nil
 		}
 	}
-	last, err := t.last(k)
+	last, err := t.last(ctx, k)
 	if err != nil {
 		return 0, nil, err
 	}
 	if last != a.Expected {
 		return 0, &journal.ConflictError{Stream: a.Stream, Expected: a.Expected, Actual: last}, nil
 	}
-	return t.write(a, k, now)
+	return t.write(ctx, a, k, now)
 }
 
-func (t *txn) write(a *journal.Append, k streamKey, now time.Time) (seq uint64, refusal, err error) {
+func (t *txn) write(ctx context.Context, a *journal.Append, k streamKey, now time.Time) (seq uint64, refusal, err error) {
 	if !a.Time.IsZero() {
 		now = a.Time
 	}
@@ -206,12 +205,12 @@ func (t *txn) write(a *journal.Append, k streamKey, now time.Time) (seq uint64, 
 	}
 	t.lasts[k] = seq
 	if c := a.Command; c != nil {
-		if _, err := t.s.insertCommand.ExecContext(t.ctx, k.typ, k.pid, c.ID, c.Hash[:], blob(c.Reply), int64(seq), ts); err != nil {
+		if _, err := t.s.insertCommand.ExecContext(ctx, k.typ, k.pid, c.ID, c.Hash[:], blob(c.Reply), int64(seq), ts); err != nil {
 			return 0, nil, err
 		}
 	}
 	if s := a.Snapshot; s != nil {
-		if _, err := t.s.setSnapshot.ExecContext(t.ctx, k.typ, k.pid, int64(s.Seq), blob(s.Payload)); err != nil {
+		if _, err := t.s.setSnapshot.ExecContext(ctx, k.typ, k.pid, int64(s.Seq), blob(s.Payload)); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -235,8 +234,8 @@ type claimWork struct {
 	err               error
 }
 
-func (w *claimWork) apply(t *txn) error {
-	current, err := t.fence(w.shard)
+func (w *claimWork) apply(ctx context.Context, t *txn) error {
+	current, err := t.fence(ctx, w.shard)
 	if err != nil {
 		return err
 	}
@@ -247,7 +246,7 @@ func (w *claimWork) apply(t *txn) error {
 		return nil
 	}
 	w.token = journal.Token{Generation: w.generation, Epoch: w.epoch, Activation: current.Activation + 1}
-	_, err = t.s.setFence.ExecContext(t.ctx, w.shard.Type, w.shard.Index,
+	_, err = t.s.setFence.ExecContext(ctx, w.shard.Type, w.shard.Index,
 		int64(w.token.Generation), int64(w.token.Epoch), int64(w.token.Activation), w.owner)
 	if err != nil {
 		return err
@@ -268,8 +267,8 @@ type swapWork struct {
 	err     error
 }
 
-func (w *swapWork) apply(t *txn) error {
-	row, err := scanClaim(t.s.claim.QueryRowContext(t.ctx, w.cluster))
+func (w *swapWork) apply(ctx context.Context, t *txn) error {
+	row, err := scanClaim(t.s.claim.QueryRowContext(ctx, w.cluster))
 	if err != nil {
 		return err
 	}
@@ -283,7 +282,7 @@ func (w *swapWork) apply(t *txn) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.s.setClaim.ExecContext(t.ctx, w.cluster, int64(next.Generation), next.Owner, string(voters), int64(next.Version))
+	_, err = t.s.setClaim.ExecContext(ctx, w.cluster, int64(next.Generation), next.Owner, string(voters), int64(next.Version))
 	if err != nil {
 		return err
 	}
@@ -299,8 +298,8 @@ type pruneWork struct {
 	err     error
 }
 
-func (w *pruneWork) apply(t *txn) error {
-	res, err := t.s.drop.ExecContext(t.ctx, pruneBatch, w.before.UnixNano())
+func (w *pruneWork) apply(ctx context.Context, t *txn) error {
+	res, err := t.s.drop.ExecContext(ctx, pruneBatch, w.before.UnixNano())
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ const (
 // transaction as a whole cannot go on; a refusal of the work itself is its
 // result.
 type work interface {
-	apply(t *txn) error
+	apply(ctx context.Context, t *txn) error
 	// fail replaces the results when the transaction failed.
 	fail(err error)
 }
@@ -133,7 +133,9 @@ func (w *writer) submit(ctx context.Context, what work, count, size int) error {
 	}
 }
 
-func (w *writer) run() {
+// run serves until close. ctx has no end: once begun, a transaction is finished,
+// bounded by the busy timeout and the disk.
+func (w *writer) run(ctx context.Context) {
 	defer close(w.done)
 	prune := time.NewTimer(pruneSoon)
 	defer prune.Stop()
@@ -142,16 +144,16 @@ func (w *writer) run() {
 		select {
 		case j := <-w.queue:
 			group = w.take(group[:0], j)
-			w.commit(group)
+			w.commit(ctx, group)
 			clear(group)
 		case <-prune.C:
-			prune.Reset(w.prune())
+			prune.Reset(w.prune(ctx))
 		case <-w.stopping:
 			for {
 				select {
 				case j := <-w.queue:
 					group = w.take(group[:0], j)
-					w.commit(group)
+					w.commit(ctx, group)
 				default:
 					w.err = w.shutdown()
 					return
@@ -184,11 +186,11 @@ func (w *writer) take(group []*job, first *job) []*job {
 }
 
 // commit runs a group in one transaction and ends every job of it.
-func (w *writer) commit(group []*job) {
+func (w *writer) commit(ctx context.Context, group []*job) {
 	if len(group) == 0 {
 		return
 	}
-	if err := w.transact(group); err != nil {
+	if err := w.transact(ctx, group); err != nil {
 		for _, j := range group {
 			j.fail(err)
 		}
@@ -199,16 +201,14 @@ func (w *writer) commit(group []*job) {
 }
 
 // transact returns an error that wraps ErrUnavailable when nothing was
-// written, ErrUnknown when it cannot tell. It has no ctx: once begun, a
-// transaction is finished, bounded by the busy timeout and the disk.
-func (w *writer) transact(group []*job) (err error) {
-	ctx := context.Background()
+// written, ErrUnknown when it cannot tell.
+func (w *writer) transact(ctx context.Context, group []*job) error {
 	if err := w.gate.enter(); err != nil {
 		return unavailable("write", err)
 	}
 	defer func() {
 		if e := w.gate.leave(); e != nil {
-			w.cfg.Logger.Error("journal gate cannot be left", slog.String("path", w.cfg.Path), slog.Any("error", e))
+			w.cfg.Logger.ErrorContext(ctx, "journal gate cannot be left", slog.String("path", w.cfg.Path), slog.Any("error", e))
 		}
 	}()
 	if err := w.connect(ctx); err != nil {
@@ -217,14 +217,14 @@ func (w *writer) transact(group []*job) (err error) {
 	if _, err := w.stmts.begin.ExecContext(ctx); err != nil {
 		return unavailable("begin", err)
 	}
-	t := newTxn(ctx, &w.stmts)
+	t := newTxn(&w.stmts)
 	for _, j := range group {
-		if err := j.apply(t); err != nil {
+		if err := j.apply(ctx, t); err != nil {
 			w.rollback(ctx)
 			return unavailable("write", err)
 		}
 	}
-	if err := t.flush(); err != nil {
+	if err := t.flush(ctx); err != nil {
 		w.rollback(ctx)
 		return unavailable("write", err)
 	}
@@ -279,12 +279,12 @@ func (w *writer) disconnect() {
 }
 
 // prune drops one batch of old command records and returns when to come again.
-func (w *writer) prune() time.Duration {
+func (w *writer) prune(ctx context.Context) time.Duration {
 	p := &pruneWork{before: time.Now().Add(-w.cfg.Retention)}
 	j := &job{work: p, done: make(chan struct{})}
-	w.commit([]*job{j})
+	w.commit(ctx, []*job{j})
 	if p.err != nil {
-		w.cfg.Logger.Warn("journal command records cannot be pruned", slog.String("path", w.cfg.Path), slog.Any("error", p.err))
+		w.cfg.Logger.WarnContext(ctx, "journal command records cannot be pruned", slog.String("path", w.cfg.Path), slog.Any("error", p.err))
 	}
 	if p.deleted == pruneBatch {
 		return pruneSoon

@@ -56,7 +56,7 @@ func idle(t *testing.T) (*Store, journal.Token) {
 }
 
 // commit runs appends as one group and returns their results.
-func commit(w *writer, appends ...journal.Append) []journal.Result {
+func commit(ctx context.Context, w *writer, appends ...journal.Append) []journal.Result {
 	var group []*job
 	var works []*appendWork
 	for _, a := range appends {
@@ -64,7 +64,7 @@ func commit(w *writer, appends ...journal.Append) []journal.Result {
 		works = append(works, work)
 		group = append(group, &job{work: work, done: make(chan struct{})})
 	}
-	w.commit(group)
+	w.commit(ctx, group)
 	var out []journal.Result
 	for i, work := range works {
 		<-group[i].done
@@ -90,7 +90,7 @@ func TestARefusedAppendLeavesItsGroupAlone(t *testing.T) {
 		a.Command = &journal.Command{ID: "c"}
 		return a
 	}
-	got := commit(s.writer,
+	got := commit(t.Context(), s.writer,
 		newAppend(tok, "a", 0, "1"),
 		newAppend(stale, "a", 1, "no"),
 		newAppend(tok, "a", 0, "no"),
@@ -116,12 +116,12 @@ func TestAFailedCommitIsUnknownAndTheConnectionIsReplaced(t *testing.T) {
 	}
 	s.writer.stmts.commit = broken
 	before := s.writer.conn
-	for i, r := range commit(s.writer, newAppend(tok, "a", 0, "1"), newAppend(tok, "b", 7, "conflict")) {
+	for i, r := range commit(t.Context(), s.writer, newAppend(tok, "a", 0, "1"), newAppend(tok, "b", 7, "conflict")) {
 		if !errors.Is(r.Err, journal.ErrUnknown) || errors.Is(r.Err, journal.ErrUnavailable) {
 			t.Errorf("append %d: got %v, want ErrUnknown", i, r.Err)
 		}
 	}
-	if r := commit(s.writer, newAppend(tok, "a", uint64(length(t, s, "a")), "2")); r[0].Err != nil {
+	if r := commit(t.Context(), s.writer, newAppend(tok, "a", uint64(length(t, s, "a")), "2")); r[0].Err != nil {
 		t.Fatalf("the next append: %v", r[0].Err)
 	}
 	if s.writer.conn == before {
@@ -136,7 +136,7 @@ func TestAFullDiskIsUnavailableUntilThereIsRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := newAppend(tok, "big", 0, strings.Repeat("x", 1<<19))
-	for i, r := range commit(s.writer, newAppend(tok, "a", 0, "1"), big) {
+	for i, r := range commit(t.Context(), s.writer, newAppend(tok, "a", 0, "1"), big) {
 		if !errors.Is(r.Err, journal.ErrUnavailable) || errors.Is(r.Err, journal.ErrUnknown) {
 			t.Fatalf("append %d: got %v, want ErrUnavailable", i, r.Err)
 		}
@@ -144,7 +144,7 @@ func TestAFullDiskIsUnavailableUntilThereIsRoom(t *testing.T) {
 	if n := length(t, s, "a") + length(t, s, "big"); n != 0 {
 		t.Fatalf("got %d events, want none", n)
 	}
-	for i, r := range commit(s.writer, newAppend(tok, "a", 0, "1"), big) {
+	for i, r := range commit(t.Context(), s.writer, newAppend(tok, "a", 0, "1"), big) {
 		if r.Err != nil {
 			t.Fatalf("append %d with room: %v", i, r.Err)
 		}
@@ -165,7 +165,7 @@ func TestOldCommandRecordsArePruned(t *testing.T) {
 		}
 		group = append(group, a)
 	}
-	for i, r := range commit(s.writer, group...) {
+	for i, r := range commit(t.Context(), s.writer, group...) {
 		if r.Err != nil {
 			t.Fatalf("append %d: %v", i, r.Err)
 		}
@@ -181,7 +181,7 @@ func TestOldCommandRecordsArePruned(t *testing.T) {
 		next time.Duration
 		left int
 	}{{pruneSoon, 100 + fresh}, {pruneEvery, fresh}, {pruneEvery, fresh}} {
-		if next := s.writer.prune(); next != want.next || count() != want.left {
+		if next := s.writer.prune(t.Context()); next != want.next || count() != want.left {
 			t.Fatalf("prune %d: got next in %v and %d records, want %v and %d", i, next, count(), want.next, want.left)
 		}
 	}

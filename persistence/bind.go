@@ -84,7 +84,7 @@ func (b *bound[S, E]) load(ctx context.Context, st journal.Stream, seen func(jou
 	if ok && b.snapshotEvery > 0 {
 		state, usable, err := decodeSnapshot[S](b.codec, b.snapshotVer, snap)
 		if err != nil {
-			b.log.Warn("snapshot is ignored", slog.String("entity_type", b.name), slog.String("entity_id", st.ID), slog.Any("error", err))
+			b.log.WarnContext(ctx, "snapshot is ignored", slog.String("entity_type", b.name), slog.String("entity_id", st.ID), slog.Any("error", err))
 		}
 		if usable {
 			r.State, r.Seq, snapSeq = state, snap.Seq, snap.Seq

@@ -185,12 +185,11 @@ func unexported(typ reflect.Type, depth int) string {
 	if depth == 0 || knowsItself(typ) || knowsItself(reflect.PointerTo(typ)) {
 		return ""
 	}
-	switch typ.Kind() { //nolint:exhaustive // all other kinds have no fields
+	switch typ.Kind() { // all other kinds have no fields
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return unexported(typ.Elem(), depth-1)
 	case reflect.Struct:
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			if f.Tag.Get("json") == "-" {
 				continue // left out on purpose
 			}

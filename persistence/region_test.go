@@ -82,7 +82,7 @@ func (n *clusterNode) run(entity sharding.Entity) {
 	wg.Go(func() {
 		_ = n.Run(ctx)
 		stopTransport()
-		if err := actors.Shutdown(context.Background()); err != nil {
+		if err := actors.Shutdown(context.WithoutCancel(ctx)); err != nil {
 			t.Errorf("actors: %v", err)
 		}
 	})
@@ -124,9 +124,9 @@ func (c *cluster) assign(n *clusterNode) {
 	c.apply(placement.Op{Kind: placement.Assign, Key: theShard, Node: n.self.ID})
 }
 
-func within(t *testing.T, d time.Duration) context.Context {
+func withinAMinute(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -143,17 +143,17 @@ func TestARegionTurnsAPanicIntoAnErrorAndGoesOn(t *testing.T) {
 		c, nodes := newCluster(t, b.accounts, store, store)
 		c.assign(nodes[0])
 		for _, n := range nodes { // the owner, and over the wire
-			_, err := b.deposit.Ask(within(t, time.Minute), n, "a", Deposit{666})
+			_, err := b.deposit.Ask(withinAMinute(t), n, "a", Deposit{666})
 			wantCode(t, err, sharding.Failed)
-			_, err = b.withdraw.Ask(within(t, time.Minute), n, "a", Withdraw{1_000})
+			_, err = b.withdraw.Ask(withinAMinute(t), n, "a", Withdraw{1_000})
 			if !errors.Is(err, errShort) || sharding.CodeOf(err) != sharding.Rejected {
 				t.Fatalf("got %v, want the refusal", err)
 			}
-			if _, err := b.deposit.Ask(within(t, time.Minute), n, "a", Deposit{1}); err != nil {
+			if _, err := b.deposit.Ask(withinAMinute(t), n, "a", Deposit{1}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, err := b.balance.Ask(within(t, time.Minute), nodes[1], "a", struct{}{})
+		got, err := b.balance.Ask(withinAMinute(t), nodes[1], "a", struct{}{})
 		if err != nil || got.Balance != 2 {
 			t.Fatalf("got %+v %v, want 2", got, err)
 		}
@@ -165,7 +165,7 @@ func TestAFencedShardIsReleasedAndServedAgainAtANewEpoch(t *testing.T) {
 		b, store := oneShardBank(), memory.New()
 		c, nodes := newCluster(t, b.accounts, store)
 		c.assign(nodes[0])
-		if _, err := b.deposit.Ask(within(t, time.Minute), nodes[0], "a", Deposit{10}); err != nil {
+		if _, err := b.deposit.Ask(withinAMinute(t), nodes[0], "a", Deposit{10}); err != nil {
 			t.Fatal(err)
 		}
 		// Somebody claims the shard behind the table's back.
@@ -176,7 +176,7 @@ func TestAFencedShardIsReleasedAndServedAgainAtANewEpoch(t *testing.T) {
 		if _, err := store.Claim(t.Context(), journal.Shard{Type: "account"}, 1, epoch, "stranger"); err != nil {
 			t.Fatal(err)
 		}
-		got, err := b.deposit.Ask(within(t, time.Minute), nodes[0], "a", Deposit{5})
+		got, err := b.deposit.Ask(withinAMinute(t), nodes[0], "a", Deposit{5})
 		if err != nil || got.Balance != 15 {
 			t.Fatalf("got %+v %v, want 15 in the end", got, err)
 		}
@@ -206,7 +206,7 @@ func TestAskWithAnIDRidesOutAWriteInDoubt(t *testing.T) {
 					}
 					return []journal.Result{{Err: journal.ErrUnknown}}
 				}
-				ctx := sharding.CommandID(within(t, time.Minute), fmt.Sprint("key-", i))
+				ctx := sharding.CommandID(withinAMinute(t), fmt.Sprint("key-", i))
 				got, err := b.deposit.Ask(ctx, n, "a", Deposit{10})
 				if want := 10 * (i + 1); err != nil || got.Balance != want {
 					t.Fatalf("written %v, node %d: got %+v %v, want %d", written, i, got, err, want)
@@ -221,13 +221,13 @@ func TestACommandIDIsRunOnceAcrossAFailover(t *testing.T) {
 		b, store := oneShardBank(), memory.New()
 		c, nodes := newCluster(t, b.accounts, store, store)
 		c.assign(nodes[0])
-		ctx := sharding.CommandID(within(t, time.Minute), "key")
+		ctx := sharding.CommandID(withinAMinute(t), "key")
 		for round := range 4 {
 			got, err := b.deposit.Ask(ctx, nodes[0], "a", Deposit{10})
 			if err != nil || got.Balance != 10 {
 				t.Fatalf("round %d: got %+v %v, want the first reply, 10", round, got, err)
 			}
-			if _, err := b.deposit.Ask(within(t, time.Minute), nodes[1], "a", Deposit{1}); err != nil {
+			if _, err := b.deposit.Ask(withinAMinute(t), nodes[1], "a", Deposit{1}); err != nil {
 				t.Fatal(err)
 			}
 			// The owner's session runs out, as the table sees it.
@@ -241,7 +241,7 @@ func TestACommandIDIsRunOnceAcrossAFailover(t *testing.T) {
 			c.mu.Unlock()
 			c.assign(other)
 		}
-		got, err := b.balance.Ask(within(t, time.Minute), nodes[0], "a", struct{}{})
+		got, err := b.balance.Ask(withinAMinute(t), nodes[0], "a", struct{}{})
 		if err != nil || got.Balance != 14 {
 			t.Fatalf("got %+v %v, want 14", got, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,9 +35,9 @@ func (AddedV2) listEvent() {}
 func (l List) Apply(e ListEvent) List {
 	switch e := e.(type) {
 	case Added:
-		l.Items = append(l.Items[:len(l.Items):len(l.Items)], e.Text)
+		l.Items = append(slices.Clip(l.Items), e.Text)
 	case AddedV2:
-		l.Items = append(l.Items[:len(l.Items):len(l.Items)], fmt.Sprintf("%s!%d", e.Text, e.Priority))
+		l.Items = append(slices.Clip(l.Items), fmt.Sprintf("%s!%d", e.Text, e.Priority))
 	}
 	return l
 }

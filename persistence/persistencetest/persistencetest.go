@@ -37,12 +37,12 @@ type Kit[S, E any] struct {
 
 // New returns a kit with an empty store. It fails the test when the type is
 // not sound.
-func New[S, E any](t testing.TB, typ *persistence.Type[S, E]) *Kit[S, E] {
-	t.Helper()
-	k := &Kit[S, E]{t: t, typ: typ, store: memory.New(), seen: map[string]uint64{}}
+func New[S, E any](tb testing.TB, typ *persistence.Type[S, E]) *Kit[S, E] {
+	tb.Helper()
+	k := &Kit[S, E]{t: tb, typ: typ, store: memory.New(), seen: map[string]uint64{}}
 	k.bind()
 	if err := k.def.Validate(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k
 }

@@ -36,8 +36,8 @@ func wantCommand(t *testing.T, got, want journal.Command) {
 
 func partialGroup(t *testing.T, open Open) {
 	j := handle(t, open)
-	stale := claim(t, j, shard0, 1, 1)
-	tok := claim(t, j, shard0, 1, 2)
+	stale := claim(t, j, shard(0), 1, 1)
+	tok := claim(t, j, shard(0), 1, 2)
 	first := add(tok, "dup", 0, "1")
 	first.Command = command("c", "r")
 	mustAppend(t, j, first)
@@ -81,7 +81,7 @@ func partialGroup(t *testing.T, open Open) {
 
 func largeBatch(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	var batch []journal.Append
 	for i := range 3000 {
 		batch = append(batch, add(tok, fmt.Sprint("s", i%2), uint64(i/2), fmt.Sprint(i)))
@@ -98,7 +98,7 @@ func largeBatch(t *testing.T, open Open) {
 
 func commandOnly(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	a := add(tok, "a", 0)
 	a.Command = command("c1", "refused")
 	mustAppend(t, j, a)
@@ -118,7 +118,7 @@ func commandOnly(t *testing.T, open Open) {
 
 func duplicate(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	a := add(tok, "a", 0, "1", "2")
 	a.Command = command("c", "reply")
 	mustAppend(t, j, a)
@@ -133,7 +133,7 @@ func duplicate(t *testing.T, open Open) {
 	wantDuplicate(t, err, want)
 	wantTexts(t, j, "a", "1", "2")
 
-	next := claim(t, j, shard0, 1, 2) // a new owner answers the same
+	next := claim(t, j, shard(0), 1, 2) // a new owner answers the same
 	again.Token = next
 	_, err = one(t.Context(), j, again)
 	wantDuplicate(t, err, want)
@@ -161,7 +161,7 @@ func duplicate(t *testing.T, open Open) {
 
 func commandsApart(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	for i, id := range []string{"a", "b"} {
 		a := add(tok, id, 0, "1")
 		a.Command = command("same", fmt.Sprint("reply ", i))
@@ -175,18 +175,18 @@ func commandsApart(t *testing.T, open Open) {
 
 func fenceBeforeDuplicate(t *testing.T, open Open) {
 	j := handle(t, open)
-	old := claim(t, j, shard0, 1, 1)
+	old := claim(t, j, shard(0), 1, 1)
 	a := add(old, "a", 0, "1")
 	a.Command = command("c", "r")
 	mustAppend(t, j, a)
-	cur := claim(t, j, shard0, 1, 2)
+	cur := claim(t, j, shard(0), 1, 2)
 	_, err := one(t.Context(), j, a)
 	wantFenced(t, err, cur)
 }
 
 func snapshots(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	if _, ok, err := j.Snapshot(t.Context(), stream("a")); ok || err != nil {
 		t.Fatalf("got %v %v, want no snapshot", ok, err)
 	}
@@ -217,7 +217,7 @@ func snapshots(t *testing.T, open Open) {
 
 func refusedWhole(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	a := add(tok, "a", 7, "no")
 	a.Command = command("c", "r")
 	a.Snapshot = &journal.Snapshot{Seq: 8, Payload: []byte("no")}
@@ -233,7 +233,7 @@ func refusedWhole(t *testing.T, open Open) {
 
 func malformed(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	long := func(n int) string { return strings.Repeat("x", n+1) }
 	ok := add(tok, "a", 0, "1")
 	var large *journal.TooLargeError
@@ -285,7 +285,7 @@ func malformed(t *testing.T, open Open) {
 
 func noAliasing(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	a := add(tok, "a", 0, "1")
 	a.Command = command("c", "reply")
 	a.Snapshot = &journal.Snapshot{Seq: 1, Payload: []byte("snap")}
@@ -314,7 +314,7 @@ func noAliasing(t *testing.T, open Open) {
 
 func endedContext(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	check := func(what string, err error) {
@@ -325,7 +325,7 @@ func endedContext(t *testing.T, open Open) {
 	}
 	_, err := one(ctx, j, add(tok, "a", 0, "no"))
 	check("Append", err)
-	_, err = j.Claim(ctx, shard0, 1, 2, "n")
+	_, err = j.Claim(ctx, shard(0), 1, 2, "n")
 	check("Claim", err)
 	_, _, err = j.SwapClaim(ctx, "c", 0, journal.Claim{Generation: 1})
 	check("SwapClaim", err)

@@ -59,11 +59,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 	}
 }
 
-const shardType = "account"
+func shard(index int) journal.Shard { return journal.Shard{Type: "account", Index: index} }
 
-var shard0 = journal.Shard{Type: shardType, Index: 0}
-
-func stream(id string) journal.Stream { return journal.Stream{Shard: shard0, ID: id} }
+func stream(id string) journal.Stream { return journal.Stream{Shard: shard(0), ID: id} }
 
 func handle(t *testing.T, open Open) journal.Journal {
 	t.Helper()
@@ -171,7 +169,7 @@ func wantConflict(t *testing.T, err error, expected, actual uint64) {
 
 func readsBack(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 7)
+	tok := claim(t, j, shard(0), 1, 7)
 	at := time.Unix(1_700_000_000, 123_456_789)
 	a := journal.Append{
 		Stream: stream("a/1"), Token: tok, Time: at,
@@ -202,7 +200,7 @@ func readsBack(t *testing.T, open Open) {
 
 func defaultsTime(t *testing.T, open Open) {
 	j := handle(t, open)
-	a := add(claim(t, j, shard0, 1, 1), "a", 0, "x")
+	a := add(claim(t, j, shard(0), 1, 1), "a", 0, "x")
 	a.Time = time.Time{}
 	before := time.Now()
 	mustAppend(t, j, a)
@@ -217,7 +215,7 @@ func defaultsTime(t *testing.T, open Open) {
 
 func conflicts(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	_, err := one(t.Context(), j, add(tok, "a", 5, "gap"))
 	wantConflict(t, err, 5, 0)
 	mustAppend(t, j, add(tok, "a", 0, "1", "2"))
@@ -238,12 +236,12 @@ func unclaimed(t *testing.T, open Open) {
 
 func staleEpoch(t *testing.T, open Open) {
 	j := handle(t, open)
-	old := claim(t, j, shard0, 1, 10)
+	old := claim(t, j, shard(0), 1, 10)
 	mustAppend(t, j, add(old, "a", 0, "1"))
-	cur := claim(t, j, shard0, 1, 11)
+	cur := claim(t, j, shard(0), 1, 11)
 	_, err := one(t.Context(), j, add(old, "a", 1, "late"))
 	wantFenced(t, err, cur)
-	_, err = j.Claim(t.Context(), shard0, 1, 10, "node-1")
+	_, err = j.Claim(t.Context(), shard(0), 1, 10, "node-1")
 	wantFenced(t, err, cur)
 	mustAppend(t, j, add(cur, "a", 1, "2"))
 	wantTexts(t, j, "a", "1", "2")
@@ -251,20 +249,20 @@ func staleEpoch(t *testing.T, open Open) {
 
 func staleGeneration(t *testing.T, open Open) {
 	j := handle(t, open)
-	old := claim(t, j, shard0, 1, 1000)
-	cur := claim(t, j, shard0, 2, 3) // a younger generation starts its epochs anew
+	old := claim(t, j, shard(0), 1, 1000)
+	cur := claim(t, j, shard(0), 2, 3) // a younger generation starts its epochs anew
 	_, err := one(t.Context(), j, add(old, "a", 0, "late"))
 	wantFenced(t, err, cur)
-	_, err = j.Claim(t.Context(), shard0, 1, 2000, "node-1")
+	_, err = j.Claim(t.Context(), shard(0), 1, 2000, "node-1")
 	wantFenced(t, err, cur)
 	mustAppend(t, j, add(cur, "a", 0, "1"))
 }
 
 func staleActivation(t *testing.T, open Open) {
 	j := handle(t, open)
-	first := claim(t, j, shard0, 1, 5)
+	first := claim(t, j, shard(0), 1, 5)
 	mustAppend(t, j, add(first, "a", 0, "1"))
-	second := claim(t, j, shard0, 1, 5)
+	second := claim(t, j, shard(0), 1, 5)
 	if first.Compare(second) >= 0 {
 		t.Fatalf("got %+v then %+v, want a newer token", first, second)
 	}
@@ -276,7 +274,7 @@ func staleActivation(t *testing.T, open Open) {
 
 func inventedToken(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 5)
+	tok := claim(t, j, shard(0), 1, 5)
 	for _, held := range []journal.Token{
 		{},
 		{Generation: tok.Generation, Epoch: tok.Epoch, Activation: tok.Activation + 1},
@@ -290,8 +288,8 @@ func inventedToken(t *testing.T, open Open) {
 
 func fencesApart(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
-	claim(t, j, journal.Shard{Type: shardType, Index: 1}, 9, 9)
+	tok := claim(t, j, shard(0), 1, 1)
+	claim(t, j, shard(1), 9, 9)
 	claim(t, j, journal.Shard{Type: "other", Index: 0}, 9, 9)
 	mustAppend(t, j, add(tok, "a", 0, "1"))
 

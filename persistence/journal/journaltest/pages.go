@@ -10,7 +10,7 @@ import (
 
 func pages(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	const total = journal.MaxPage + 5
 	for n := 0; n < total; {
 		var events []string
@@ -59,7 +59,7 @@ func pages(t *testing.T, open Open) {
 
 func largePage(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	payload := make([]byte, journal.MaxEvent)
 	const total = 8
 	for i := range total {
@@ -81,7 +81,7 @@ func largePage(t *testing.T, open Open) {
 
 func eventBound(t *testing.T, open Open) {
 	j := handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	a := add(tok, "a", 0)
 	a.Events = []journal.Event{{Type: "e", Payload: make([]byte, journal.MaxEvent)}}
 	mustAppend(t, j, a)

@@ -17,7 +17,7 @@ func claimRace(t *testing.T, open Open) {
 	const bound = 50_000
 	for round := range 20 {
 		id := fmt.Sprint("s", round)
-		old := claim(t, a, shard0, 1, uint64(2*round+1))
+		old := claim(t, a, shard(0), 1, uint64(2*round+1))
 		started := make(chan struct{})
 		var acked []string
 		var wg sync.WaitGroup
@@ -44,7 +44,7 @@ func claimRace(t *testing.T, open Open) {
 			t.Errorf("old owner: not fenced after %d appends", bound)
 		})
 		<-started
-		cur := claim(t, b, shard0, 1, uint64(2*round+2))
+		cur := claim(t, b, shard(0), 1, uint64(2*round+2))
 		seen := texts(t, b, id)
 		mustAppend(t, b, add(cur, id, uint64(len(seen)), "new"))
 		wg.Wait()
@@ -58,7 +58,7 @@ func claimRace(t *testing.T, open Open) {
 // appendRace: two activations that both think they know the end.
 func appendRace(t *testing.T, open Open) {
 	a, b := handle(t, open), handle(t, open)
-	tok := claim(t, a, shard0, 1, 1)
+	tok := claim(t, a, shard(0), 1, 1)
 	const writers, places = 4, 25
 	var mu sync.Mutex
 	won := map[uint64]string{}
@@ -170,7 +170,7 @@ func arbiterRace(t *testing.T, open Open) {
 
 func otherHandle(t *testing.T, open Open) {
 	a, b := handle(t, open), handle(t, open)
-	tok := claim(t, a, shard0, 1, 1)
+	tok := claim(t, a, shard(0), 1, 1)
 	for n := range uint64(20) {
 		w, r := a, b
 		if n%2 == 1 {
@@ -186,14 +186,14 @@ func otherHandle(t *testing.T, open Open) {
 			t.Fatalf("the other handle sees command %d: %v %v", n, ok, err)
 		}
 	}
-	cur := claim(t, b, shard0, 1, 2)
+	cur := claim(t, b, shard(0), 1, 2)
 	_, err := one(t.Context(), a, add(tok, "a", 20, "late"))
 	wantFenced(t, err, cur)
 }
 
 func closed(t *testing.T, open Open) {
 	j := open(t)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	for range 2 {
 		if err := j.Close(); err != nil {
 			t.Fatalf("Close: %v", err)
@@ -201,7 +201,7 @@ func closed(t *testing.T, open Open) {
 	}
 	ctx := t.Context()
 	_, appendErr := one(ctx, j, add(tok, "a", 0, "no"))
-	_, claimErr := j.Claim(ctx, shard0, 1, 2, "n")
+	_, claimErr := j.Claim(ctx, shard(0), 1, 2, "n")
 	_, readErr := j.Read(ctx, stream("a"), 0, 0)
 	_, _, snapErr := j.Snapshot(ctx, stream("a"))
 	_, _, cmdErr := j.Command(ctx, stream("a"), "c")
@@ -222,7 +222,7 @@ func closed(t *testing.T, open Open) {
 // readable; a store whose handles are one and the same has nothing to read.
 func closeRace(t *testing.T, open Open) {
 	j, watch := open(t), handle(t, open)
-	tok := claim(t, j, shard0, 1, 1)
+	tok := claim(t, j, shard(0), 1, 1)
 	const writers = 8
 	acked := make([]int, writers)
 	ready := make(chan struct{}, writers)

@@ -67,6 +67,7 @@ type Cluster struct {
 	patience    time.Time
 	patienceFor uint64
 	probing     map[member.NodeID]bool
+	dead        map[member.NodeID]bool // proved dead, as far as this node knows
 
 	generation atomic.Uint64
 	leading    atomic.Pointer[leadership]
@@ -89,6 +90,7 @@ func New(cfg Config) (*Cluster, error) {
 		requests: make(chan struct{}, 64),
 		left:     make(chan struct{}),
 		probing:  map[member.NodeID]bool{},
+		dead:     map[member.NodeID]bool{},
 	}
 	c.session.init(cfg.Timing)
 	c.streams = c.t.AcceptStreams(raftPurpose)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -188,6 +189,39 @@ func TestNodeWithoutQuorumGivesUp(t *testing.T) {
 		}
 		r.stop()
 	})
+}
+
+func TestNodeGivesUpSoonWhenTooManyVotersAreProvedDead(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		for _, who := range []string{"the leader survives", "the leader dies"} {
+			t.Run(fmt.Sprintf("%d nodes, %s", n, who), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t)
+					nodes := r.form(n)
+					last := leader(nodes...)
+					if who == "the leader dies" {
+						last = without(nodes, last)[0]
+					}
+					for _, other := range without(nodes, last) {
+						other.kill()
+					}
+					var err error
+					took := r.await(20*time.Second, "the survivor gives up", func() bool {
+						select {
+						case err = <-last.Ended():
+							return true
+						default:
+							return false
+						}
+					})
+					if !errors.Is(err, ErrLostQuorum) || took > 5*time.Second {
+						t.Errorf("got %v after %v, want ErrLostQuorum within 5s", err, took)
+					}
+					r.stop()
+				})
+			})
+		}
+	}
 }
 
 func TestOneOfManyFormersWins(t *testing.T) {

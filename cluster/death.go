@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -77,6 +78,10 @@ func (c *Cluster) report(ctx context.Context, dead member.Node, proof remote.Evi
 		return
 	}
 	c.log.InfoContext(ctx, "death proved", slog.String("member", dead.String()), slog.String("proof", proof.String()))
+	c.mu.Lock()
+	c.dead[dead.ID] = true
+	c.mu.Unlock()
+	var hopeless time.Time // since when no quorum is possible
 	for ctx.Err() == nil {
 		m, ok := c.View().Find(dead.ID)
 		if !ok || m.Status == member.Down {
@@ -84,13 +89,25 @@ func (c *Cluster) report(ctx context.Context, dead member.Node, proof remote.Evi
 			return
 		}
 		leader := c.replica.leader.Load().node
+		lead := c.leading.Load()
 		switch {
-		case c.leading.Load() != nil:
-			c.leading.Load().certify(dead, proof.String())
-			continue
-		case leader.ID == dead.ID || leader.ID == "":
-			c.stand(ctx, dead)
-		case leader.ID != c.self.ID:
+		case lead != nil:
+			lead.certify(dead, proof.String())
+		case leader.ID == dead.ID || leader.ID == "" || leader.ID == c.self.ID:
+			if !c.quorumGone() {
+				hopeless = time.Time{}
+				c.stand(ctx, dead)
+				break
+			}
+			// Somebody may lead with fewer voters than we know of: give them
+			// time to be heard.
+			if hopeless.IsZero() {
+				hopeless = time.Now()
+			} else if time.Since(hopeless) > 2*c.cfg.Timing.Heartbeat {
+				c.end(fmt.Errorf("%w: so many voters are proved dead that none can be elected", ErrLostQuorum))
+				return
+			}
+		default:
 			actx, acancel := context.WithTimeout(ctx, probeTimeout)
 			_, _ = c.t.Ask(actx, leader, serviceSuspect, payload) // said again until the table shows it
 			acancel()
@@ -99,6 +116,31 @@ func (c *Cluster) report(ctx context.Context, dead member.Node, proof remote.Evi
 			return
 		}
 	}
+}
+
+// quorumGone reports whether the voters that are not proved dead are too few to
+// elect a leader. The dead never come back: a restarted process is a new node.
+func (c *Cluster) quorumGone() bool {
+	r := c.raftNode()
+	if r == nil {
+		return false
+	}
+	f := r.GetConfiguration()
+	if f.Error() != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	voters, alive := 0, 0
+	for _, s := range f.Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+			if !c.dead[member.NodeID(s.ID)] {
+				alive++
+			}
+		}
+	}
+	return voters > 0 && alive < voters/2+1
 }
 
 // stand makes this voter stand for election in place of a dead leader. The

@@ -29,7 +29,7 @@ type lane struct {
 	done  chan struct{} // closed by close, after reason was set
 	over  atomic.Bool
 	// reason says why the lane was closed.
-	reason string
+	reason atomic.Pointer[string]
 	once   bool // serves one ask, of no generation
 }
 
@@ -53,7 +53,7 @@ func (l *lane) WaitRoom(ctx context.Context) error { return l.out.WaitRoom(ctx) 
 func (l *lane) begin() {
 	if l.begun.CompareAndSwap(false, true) && !l.node.start(l) {
 		l.close("the transport was stopped")
-		l.out.Close(l.reason)
+		l.out.Close(l.why())
 	}
 }
 
@@ -61,14 +61,22 @@ func (l *lane) begin() {
 func (l *lane) close(reason string) {
 	if l.over.CompareAndSwap(false, true) {
 		l.out.Seal()
-		l.reason = reason
+		l.reason.Store(&reason)
 		close(l.done)
 	}
 }
 
+// why says why the lane was closed, "" when that is being written down.
+func (l *lane) why() string {
+	if r := l.reason.Load(); r != nil {
+		return *r
+	}
+	return ""
+}
+
 // run connects the lane as often as it takes.
 func (l *lane) run(ctx context.Context) {
-	defer func() { l.out.Close(l.reason) }()
+	defer func() { l.out.Close(l.why()) }()
 	dialing, stop := context.WithCancel(ctx)
 	defer stop()
 	l.node.spawn(func() {

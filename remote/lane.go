@@ -35,7 +35,7 @@ type lane struct {
 	begun   atomic.Bool
 	over    atomic.Bool
 	done    chan struct{} // closed by close, after reason was set
-	reason  string
+	reason  atomic.Pointer[string]
 	attempt uint64 // connections so far; only run uses it
 }
 
@@ -78,13 +78,17 @@ func (l *lane) close(reason string) {
 		return
 	}
 	l.out.Seal()
-	l.reason = reason
+	l.reason.Store(&reason)
 	close(l.done)
 }
 
 // finish fails what is open in a closed lane.
 func (l *lane) finish() {
-	if n := l.out.Close(l.reason); n > 0 {
+	reason := "" // whoever closes it is writing it down
+	if r := l.reason.Load(); r != nil {
+		reason = *r
+	}
+	if n := l.out.Close(reason); n > 0 {
 		l.tellsLost(n)
 	}
 }

@@ -21,7 +21,13 @@ func (n *Node) Shutdown(ctx context.Context) error { return n.run(ctx, cs.Reques
 // ShutdownOnSignals stops the node when SIGTERM or SIGINT arrives; a second
 // SIGINT calls exit at once. It returns when ctx ends or the shutdown is over.
 func (n *Node) ShutdownOnSignals(ctx context.Context, exit func(code int)) error {
-	return n.shutdown.Signals(ctx, exit)
+	err := n.shutdown.Signals(ctx, exit)
+	select {
+	case <-n.shutdown.Started():
+		n.finish()
+	default: // ctx ended first
+	}
+	return err
 }
 
 // Done is closed when the node has stopped, for whatever reason.

@@ -152,6 +152,7 @@ func QueryResult[S, E, Q, R any](t *Type[S, E], name string, query func(ctx cont
 
 func add[S, E, Q, R any](t *Type[S, E], name string, m method[S, E], complete bool) sharding.Method[Q, R] {
 	made, def := sharding.MakeMethod[Q, R](t.name, name, typeCodec{&t.Settings}, m)
+	def.ReadOnly = m.query != nil
 	switch {
 	case t.methods[name] != nil:
 		t.problem("method %q is defined twice: give each its own name", name)

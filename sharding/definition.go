@@ -106,6 +106,9 @@ func checkName(what, name string) error {
 type MethodDef struct {
 	// Name on the wire.
 	Name string
+	// ReadOnly says that running the method twice is the same as running it once
+	// or never: Ask repeats it even when an attempt may have run.
+	ReadOnly bool
 	// DecodeRequest and the others translate between Go values and bytes. They
 	// are not used for calls that stay within a node, except that commands with
 	// an id are always encoded, for the hash.

@@ -51,6 +51,29 @@ func TestACommandWithAnIDSurvivesTheCrashOfItsOwner(t *testing.T) {
 	})
 }
 
+func TestAMethodThatOnlyReadsSurvivesTheCrashOfTheOwnerWithoutAnID(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		typ, look := logType(newJournal(), gate)
+		typ.Definition().Methods[look.Name()].ReadOnly = true
+		w := newWorld(t, 3, nil, typ)
+		w.assign(shard0, w.nodes[0])
+		result := make(chan error, 1)
+		go func() {
+			_, err := look.Ask(within(t, time.Minute), w.nodes[2], "e", note{Sender: "s", Hold: true})
+			result <- err
+		}()
+		synctest.Wait()
+		w.kill(w.nodes[0])
+		close(gate)
+		elapse(100 * time.Millisecond)
+		w.assign(shard0, w.nodes[1])
+		if err := <-result; err != nil {
+			t.Errorf("got %v, want the question asked again at the new owner", err)
+		}
+	})
+}
+
 func TestACallInFlightToAnExpiredOwnerEndsBeforeTheOwnerIsDown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := newJournal()

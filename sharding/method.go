@@ -70,7 +70,8 @@ func (m Method[Q, R]) Name() string {
 // ctx is the only deadline; without one the call ends after [DefaultTimeout].
 // A failure is an *Error whose Code.MayHaveRun says whether the call may have
 // taken effect. Failures that certainly did not run for lack of an owner are
-// retried until ctx ends; with a [CommandID] those that may have run are too.
+// retried until ctx ends; with a [CommandID], and for methods that only read,
+// those that may have run are too.
 //
 // Calls within a node share q and the reply with the entity without a copy:
 // neither side may change what they point to afterwards.

@@ -135,7 +135,7 @@ func (r *Regions) RouteAsk(ctx context.Context, entityType, id string, m *Method
 		if failure.Code == Lost {
 			open = failure
 		}
-		again := failure.Code == Unavailable || failure.Code == Lost && commandID != ""
+		again := failure.Code == Unavailable || failure.Code == Lost && (commandID != "" || m.ReadOnly)
 		if again && ctx.Err() == nil {
 			wait = min(max(2*wait, backoffMin), backoffMax)
 			if sleep(ctx, jitter(wait)) {

@@ -2,7 +2,6 @@ package bank
 
 import (
 	"context"
-	"crypto/rand"
 
 	"github.com/holdfast-go/holdfast/persistence"
 	"github.com/holdfast-go/holdfast/sharding"
@@ -46,9 +45,6 @@ func entityID(tenant, accountNo string) string { return tenant + "/" + accountNo
 
 // Balance returns the statement of an account.
 func (c *Client) Balance(ctx context.Context, tenant, accountNo string) (Statement, error) {
-	// A question may be asked again, whatever became of the first try. An id of
-	// its own says so; nothing is recorded for a query.
-	ctx = sharding.CommandID(ctx, rand.Text())
 	return c.accounts.balance.Ask(ctx, c.Router, entityID(tenant, accountNo), GetBalance{})
 }
 

@@ -451,3 +451,29 @@ func TestStatusOfAMemberIsVisibleToItself(t *testing.T) {
 		r.stop()
 	})
 }
+
+func TestAnElectionThatTakesLongIsNotDisturbed(t *testing.T) {
+	for _, tt := range []struct{ delay, within time.Duration }{
+		{30 * time.Millisecond, 600 * time.Millisecond},
+		{50 * time.Millisecond, time.Second},
+		{90 * time.Millisecond, 6 * time.Second}, // the second survivor stands before it hears of the first
+	} {
+		t.Run(tt.delay.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				nodes := r.form(3)
+				victim := leader(nodes...)
+				rest := without(nodes, victim)
+				r.net.Delay(rest[0].self, rest[1].self, tt.delay)
+				r.net.Delay(rest[1].self, rest[0].self, tt.delay)
+				term := victim.raftNode().CurrentTerm()
+				victim.kill()
+				took := r.await(20*time.Second, "survivors serve all shards", func() bool { r.owners.check(rest...); return served(rest...) })
+				if took > tt.within {
+					t.Errorf("got all shards served after %v and %d elections, want at most %v", took, leader(rest...).raftNode().CurrentTerm()-term, tt.within)
+				}
+				r.stop()
+			})
+		})
+	}
+}

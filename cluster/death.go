@@ -166,18 +166,25 @@ func (c *Cluster) stand(ctx context.Context, dead member.Node) {
 		return
 	}
 	wait := time.Duration(rank) * c.cfg.Timing.HintBackoff
-	if rank == 0 && r.State() == raft.Candidate {
-		wait = c.cfg.Timing.HintBackoff // an election is under way already
+	if r.State() == raft.Candidate {
+		wait = c.electionTime() // an election is under way already
 	}
-	changed := time.NewTimer(wait)
-	defer changed.Stop()
+	term := r.CurrentTerm()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	for {
 		ch := c.replica.change()
 		if l := c.replica.leader.Load().node; l.ID != "" && l.ID != dead.ID {
 			return
 		}
 		select {
-		case <-changed.C:
+		case <-timer.C:
+			if now := r.CurrentTerm(); now != term {
+				// Another survivor stands, and this node may have voted for it already.
+				term = now
+				timer.Reset(c.electionTime())
+				continue
+			}
 			c.log.InfoContext(ctx, "standing for election", slog.String("dead_leader", dead.String()), slog.Int("rank", rank))
 			sctx, cancel := context.WithTimeout(ctx, raftTimeout)
 			defer cancel()
@@ -185,8 +192,8 @@ func (c *Cluster) stand(ctx context.Context, dead member.Node) {
 				c.log.WarnContext(ctx, "standing for election failed", slog.String("error", err.Error()))
 				return
 			}
-			// Wait for the outcome before standing again.
-			octx, ocancel := context.WithTimeout(ctx, c.cfg.Timing.HintBackoff)
+			// Standing again would undo an election that only takes long.
+			octx, ocancel := context.WithTimeout(ctx, c.electionTime())
 			defer ocancel()
 			c.awaitOtherLeader(octx, dead)
 			return
@@ -196,6 +203,10 @@ func (c *Cluster) stand(ctx context.Context, dead member.Node) {
 		}
 	}
 }
+
+// electionTime is how long an election under way is left to raft, which repeats
+// it by itself after one to two election timeouts.
+func (c *Cluster) electionTime() time.Duration { return 2 * c.cfg.Timing.Heartbeat }
 
 func (c *Cluster) awaitOtherLeader(ctx context.Context, dead member.Node) {
 	for {

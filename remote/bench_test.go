@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -95,7 +96,7 @@ func (echoServer) Lane(s grpc.BidiStreamingServer[remotev1.Packet, remotev1.Pack
 }
 
 func benchmarkBare(b *testing.B) float64 {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func benchmarkBare(b *testing.B) float64 {
 		for {
 			p, err := stream.Recv()
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					b.Error(err)
 				}
 				return

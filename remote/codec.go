@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -261,7 +262,7 @@ func eachField(b []byte, f func(tag byte, value []byte, v uint64) error) error {
 		switch typ {
 		case protowire.BytesType:
 			if value, n = protowire.ConsumeBytes(b); n >= 0 {
-				value = value[:len(value):len(value)]
+				value = slices.Clip(value)
 			}
 		case protowire.VarintType:
 			v, n = protowire.ConsumeVarint(b)

@@ -43,7 +43,7 @@ type Endpoint struct {
 	conns      chan struct{}    // a token for each accepted connection
 
 	mu        sync.Mutex
-	ctx       context.Context //nolint:containedctx // Run's; lanes start their goroutine on first use
+	launch    func(*lane) // gives a lane a goroutine with the life of Run; nil before Run
 	wg        sync.WaitGroup
 	stopped   bool // no goroutine may start any more
 	onLost    func(member.Node)
@@ -235,7 +235,7 @@ func (e *Endpoint) disconnected(l *link, lost bool) {
 
 // reportLost runs OnLost for a node; mu must be held.
 func (e *Endpoint) reportLost(n member.Node) {
-	if e.onLost == nil || e.stopped || e.ctx == nil {
+	if e.onLost == nil || e.stopped || e.launch == nil {
 		return
 	}
 	if _, runs := e.losing[n.ID]; runs {
@@ -262,7 +262,7 @@ func (e *Endpoint) reportLost(n member.Node) {
 func (e *Endpoint) spawn(f func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stopped || e.ctx == nil {
+	if e.stopped || e.launch == nil {
 		return false
 	}
 	e.wg.Go(f)
@@ -276,11 +276,10 @@ func (e *Endpoint) start(l *lane) bool {
 	switch {
 	case e.stopped:
 		return false
-	case e.ctx == nil:
+	case e.launch == nil:
 		e.waiting = append(e.waiting, l)
 	default:
-		ctx := e.ctx
-		e.wg.Go(func() { l.run(ctx) })
+		e.launch(l)
 	}
 	return true
 }

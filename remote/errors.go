@@ -59,8 +59,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // AsError returns err as an [*Error] the way a reply carries it over the wire:
 // an *Error inside err keeps its code, any other error gets CodeHandler.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return &Error{Code: e.Code, Text: e.Text}
 	}
 	return &Error{Code: CodeHandler, Text: err.Error()}

@@ -63,7 +63,7 @@ func TestGarbageOnThePortEndsItsConnectionAndNothingElse(t *testing.T) {
 		"http/2 and then silence": []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := net.Dial("tcp", server.Self().Addr)
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Self().Addr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +98,7 @@ func TestManyConnectionsWithoutAHandshakeAreBounded(t *testing.T) {
 	}, echo)
 	var silent []net.Conn
 	for range 4 {
-		c, err := net.Dial("tcp", server.Self().Addr)
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Self().Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestAWrongHelloIsRefusedWithItsReason(t *testing.T) {
 
 func greetRaw(t *testing.T, addr string, h *remotev1.Hello) *remotev1.Welcome {
 	t.Helper()
-	c, err := net.Dial("tcp", addr)
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,7 +163,7 @@ func (l *lane) run(ctx context.Context) {
 		}
 		if err != nil && err.Error() != complaint {
 			complaint = err.Error()
-			l.e.log.Warn("lane cannot connect, trying on", slog.String("node", l.to.String()), slog.Int("class", int(l.class)), slog.Any("error", err))
+			l.e.log.WarnContext(ctx, "lane cannot connect, trying on", slog.String("node", l.to.String()), slog.Int("class", int(l.class)), slog.Any("error", err))
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
@@ -199,7 +199,7 @@ func (c *laneConn) end() {
 
 // connect dials the node and opens the lane. dialing bounds the attempt, ctx
 // the connection.
-func (l *lane) connect(dialing, ctx context.Context) (*laneConn, error) { //nolint:revive // two lifetimes
+func (l *lane) connect(dialing, ctx context.Context) (*laneConn, error) {
 	dialing, cancelDialing := l.e.handshakeContext(dialing)
 	defer cancelDialing()
 	raw, err := l.e.dial(dialing, l.to.Addr)
@@ -266,7 +266,7 @@ func (c *laneConn) greet(ctx context.Context, h *remotev1.Hello) (*remotev1.Welc
 // serve sends what is posted until the connection breaks. It reports false
 // when the lane is over.
 func (l *lane) serve(ctx context.Context, c *laneConn) bool {
-	l.e.log.Debug("lane up", slog.String("node", l.to.String()), slog.Int("class", int(l.class)))
+	l.e.log.DebugContext(ctx, "lane up", slog.String("node", l.to.String()), slog.Int("class", int(l.class)))
 	if f := l.e.cfg.Events.LaneUp; f != nil {
 		f(l.to, l.class)
 	}
@@ -290,7 +290,7 @@ func (l *lane) serve(ctx context.Context, c *laneConn) bool {
 	c.end()
 	reader.Wait()
 	l.e.disconnected(c.link, !over)
-	l.e.log.Debug("lane down", slog.String("node", l.to.String()), slog.Int("class", int(l.class)), slog.Any("error", c.err))
+	l.e.log.DebugContext(ctx, "lane down", slog.String("node", l.to.String()), slog.Int("class", int(l.class)), slog.Any("error", c.err))
 	if f := l.e.cfg.Events.LaneDown; f != nil {
 		f(l.to, l.class, c.err)
 	}

@@ -162,7 +162,7 @@ func TestRunReturnsAfterItsLastGoroutine(t *testing.T) {
 		}
 	}
 	for _, e := range ends {
-		if c, err := net.Dial("tcp", e.Self().Addr); err == nil {
+		if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", e.Self().Addr); err == nil {
 			_ = c.Close()
 			t.Error("after Run the address accepts a connection, want it refused")
 		}

@@ -20,24 +20,24 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	e.mu.Lock()
-	if e.ctx != nil {
+	if e.launch != nil {
 		e.mu.Unlock()
 		return errors.New("remote: Run was called before; make a new Endpoint with a new node id")
 	}
-	e.ctx = work
+	e.launch = func(l *lane) { e.wg.Go(func() { l.run(work) }) }
 	waiting := e.waiting
 	e.waiting = nil
 	e.mu.Unlock()
 
 	failed := make(chan error, 1)
-	server := e.server()
+	server := e.server() //nolint:contextcheck // each stream that it serves brings its own
 	e.spawn(func() { e.deadlines.Run(work) })
 	e.spawn(func() { e.serveHTTP2(server) })
 	for _, l := range waiting {
 		e.start(l)
 	}
 	var accepting sync.WaitGroup
-	accepting.Go(func() { e.accept(failed) })
+	accepting.Go(func() { e.accept(work, failed) })
 
 	var err error
 	select {
@@ -79,7 +79,7 @@ func (e *Endpoint) Run(ctx context.Context) error {
 }
 
 // accept takes connections until the listener closes.
-func (e *Endpoint) accept(failed chan<- error) {
+func (e *Endpoint) accept(ctx context.Context, failed chan<- error) {
 	pause := backoffMin
 	for {
 		c, err := e.listener.Accept()
@@ -90,10 +90,7 @@ func (e *Endpoint) accept(failed chan<- error) {
 			}
 			return
 		case err != nil: // such as too many open files
-			e.log.Warn("accept failed", slog.Any("error", err))
-			e.mu.Lock()
-			ctx := e.ctx
-			e.mu.Unlock()
+			e.log.WarnContext(ctx, "accept failed", slog.Any("error", err))
 			t := time.NewTimer(pause)
 			select {
 			case <-t.C:
@@ -181,7 +178,7 @@ func (c *inbound) serve() {
 		c.e.mu.Lock() // Close may look at Conn
 		c.Conn = secure
 		c.e.mu.Unlock()
-		if err := secure.Handshake(); err != nil {
+		if err := secure.Handshake(); err != nil { //nolint:noctx // its timer and Close end it
 			c.e.log.Debug("tls handshake failed", slog.String("remote_addr", c.raw.RemoteAddr().String()), slog.Any("error", err))
 			c.e.garbage(c)
 			return

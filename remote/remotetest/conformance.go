@@ -127,12 +127,12 @@ type answer struct {
 	err     error
 }
 
-// post posts an ask and returns where its answer arrives. More than one answer
+// post posts an ask without payload and returns where its answer arrives. More than one answer
 // fails the test.
-func (r *rig) post(l remote.Lane, s remote.Service, payload []byte, wait time.Duration) <-chan answer {
+func (r *rig) post(l remote.Lane, s remote.Service, wait time.Duration) <-chan answer {
 	r.t.Helper()
 	answers := make(chan answer, 1)
-	err := l.Post(remote.Post{Service: s, Payload: payload, Deadline: time.Now().Add(wait), Done: func(p []byte, err error) {
+	err := l.Post(remote.Post{Service: s, Deadline: time.Now().Add(wait), Done: func(p []byte, err error) {
 		select {
 		case answers <- answer{p, err}:
 		default:

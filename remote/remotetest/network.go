@@ -183,7 +183,7 @@ func (n *Network) dial(ctx context.Context, h hello) (*Node, error) {
 		}
 	}
 	for {
-		to, err, changed := n.answer(h)
+		to, changed, err := n.answer(h)
 		if to != nil || err != nil {
 			return to, err
 		}
@@ -197,18 +197,18 @@ func (n *Network) dial(ctx context.Context, h hello) (*Node, error) {
 
 // answer says what a connection attempt gets at this moment: nothing, when
 // neither a node nor an error is returned.
-func (n *Network) answer(h hello) (*Node, error, <-chan struct{}) {
+func (n *Network) answer(h hello) (*Node, <-chan struct{}, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.faults[path{h.from.self.Addr, h.addr}].cut || n.faults[path{h.addr, h.from.self.Addr}].cut || h.from.hung || !h.from.alive() {
-		return nil, nil, n.changed
+		return nil, n.changed, nil
 	}
 	to := n.nodes[h.addr]
 	switch {
 	case to == nil || !to.alive():
-		return nil, errRefused, n.changed
+		return nil, n.changed, errRefused
 	case to.hung || to.state == created:
-		return nil, nil, n.changed
+		return nil, n.changed, nil
 	}
-	return to, to.judge(h), n.changed
+	return to, n.changed, to.judge(h)
 }

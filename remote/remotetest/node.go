@@ -36,7 +36,7 @@ type Node struct {
 	generation uint64
 
 	mu        sync.Mutex
-	ctx       context.Context // of Run; nil before it //nolint:containedctx // the goroutines of lanes start later
+	launch    func(*lane) // gives a lane a goroutine with the life of Run; nil before Run
 	wg        sync.WaitGroup
 	stopped   bool // no goroutine may start any more
 	handlers  map[remote.Service]remote.Handler
@@ -237,11 +237,12 @@ func (n *Node) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	n.mu.Lock()
-	twice := n.ctx != nil
+	twice := n.launch != nil
 	var waiting []*lane
 	if !twice {
 		// Before others can reach the node, or what happens then is not passed on.
-		n.ctx, waiting, n.waiting = work, n.waiting, nil
+		n.launch = func(l *lane) { n.wg.Go(func() { l.run(work) }) }
+		waiting, n.waiting = n.waiting, nil
 	}
 	n.mu.Unlock()
 	if twice {
@@ -296,7 +297,7 @@ func (n *Node) closeLanes(text string) {
 func (n *Node) spawn(f func()) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.stopped || n.ctx == nil {
+	if n.stopped || n.launch == nil {
 		return false
 	}
 	n.wg.Go(f)
@@ -310,11 +311,10 @@ func (n *Node) start(l *lane) bool {
 	switch {
 	case n.stopped:
 		return false
-	case n.ctx == nil:
+	case n.launch == nil:
 		n.waiting = append(n.waiting, l)
 	default:
-		ctx := n.ctx
-		n.wg.Go(func() { l.run(ctx) })
+		n.launch(l)
 	}
 	return true
 }

@@ -118,7 +118,7 @@ func testDeadline(t *testing.T, r *rig) {
 		})
 	})
 	start := time.Now()
-	got := receive(t, r.post(a.Lane(b.Self(), remote.Data), "silent", nil, wait), "the failure")
+	got := receive(t, r.post(a.Lane(b.Self(), remote.Data), "silent", wait), "the failure")
 	wantCode(t, got.err, remote.CodeTimeout)
 	if took := time.Since(start); took < wait {
 		t.Errorf("the ask failed after %s, want not before %s", took, wait)

@@ -18,7 +18,7 @@ func testWrongIncarnation(t *testing.T, r *rig) {
 	b := r.start("b", "", remote.Bounds{}, echo)
 	before := member.Node{ID: "b-before", Addr: b.Self().Addr}
 	l := a.Lane(before, remote.Data)
-	got := receive(t, r.post(l, "echo", nil, patience), "the failure")
+	got := receive(t, r.post(l, "echo", patience), "the failure")
 	wantCode(t, got.err, remote.CodeNotSent)
 	if !errors.Is(got.err, remote.ErrClosed) {
 		t.Errorf("got %v, want it to be ErrClosed", got.err)
@@ -36,7 +36,7 @@ func testRefusedLane(t *testing.T, r *rig) {
 	b := r.start("b", "", remote.Bounds{}, nil)
 	b.stop()
 	l := a.Lane(b.Self(), remote.Data)
-	got := receive(t, r.post(l, "echo", nil, patience), "the failure")
+	got := receive(t, r.post(l, "echo", patience), "the failure")
 	wantCode(t, got.err, remote.CodeNotSent)
 	if err := l.Post(remote.Post{Service: "echo"}); !errors.Is(err, remote.ErrClosed) {
 		t.Errorf("Post later: got %v, want ErrClosed", err)
@@ -46,7 +46,8 @@ func testRefusedLane(t *testing.T, r *rig) {
 // wantLost waits until n reports that it lost a connection with lost.
 func wantLost(t *testing.T, n *node, lost member.Node) {
 	t.Helper()
-	for receive(t, n.lost, "OnLost for "+lost.String()) != lost {
+	for got := (member.Node{}); got != lost; {
+		got = receive(t, n.lost, "OnLost for "+lost.String())
 	}
 }
 
@@ -57,7 +58,7 @@ func testKill(t *testing.T, r *rig) {
 		s.Handle("silent", func(remote.Message) { arrived <- struct{}{} })
 	})
 	l := a.Lane(b.Self(), remote.Data)
-	answers := r.post(l, "silent", nil, patience)
+	answers := r.post(l, "silent", patience)
 	receive(t, arrived, "the message")
 	r.f.Kill(b.Subject)
 	wantLost(t, a, b.Self())
@@ -66,8 +67,8 @@ func testKill(t *testing.T, r *rig) {
 	if got := a.Probe(r.context(), b.Self()); got != remote.Refused {
 		t.Errorf("probe: got %s, want refused", got)
 	}
-	r.eventually("the lane to a killed node closes", func(context.Context) bool {
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	r.eventually("the lane to a killed node closes", func(ctx context.Context) bool {
+		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
 		_, err := a.Ask(ctx, b.Self(), "silent", nil)
 		a.Probe(ctx, b.Self())
@@ -95,7 +96,7 @@ func testForget(t *testing.T, r *rig) {
 		t.Fatal(err)
 	}
 	l := a.Lane(b.Self(), remote.Control)
-	answers := r.post(l, "silent", nil, patience)
+	answers := r.post(l, "silent", patience)
 	a.Forget(b.Self().ID)
 	if err := receive(t, answers, "the failure").err; !errors.Is(err, remote.ErrClosed) {
 		t.Errorf("the open ask: got %v, want ErrClosed", err)
@@ -309,7 +310,7 @@ func testStop(t *testing.T, r *rig) {
 		accepted <- err
 	}()
 	lane := a.Lane(b.Self(), remote.Data)
-	answers := r.post(lane, "silent", nil, patience)
+	answers := r.post(lane, "silent", patience)
 	receive(t, arrived, "the message")
 	b.stop()
 	if err := receive(t, accepted, "the end of Accept"); !errors.Is(err, net.ErrClosed) {

@@ -34,6 +34,7 @@ type leadership struct {
 	work  chan struct{} // there may be something to decide
 
 	pushing atomic.Int64 // members that are being kept up to date
+	burst   burst        // of placement; only decide touches it
 
 	mu       sync.Mutex
 	pending  []renewal
@@ -154,7 +155,7 @@ func (l *leadership) decide(ctx context.Context) {
 		lastRun = now
 		l.judge(now)
 		l.advance()
-		l.place(now)
+		l.place(ctx, now)
 		select {
 		case <-t.C:
 		case <-changed:
@@ -315,26 +316,48 @@ func (l *leadership) transition(m member.Member, to member.Status) {
 	}
 }
 
-// place commits what the placement coordinator wants.
-func (l *leadership) place(now time.Time) {
+// burst is a run of placement changes that follow from each other.
+type burst struct {
+	since  time.Time
+	shards int
+}
+
+// place commits what the placement coordinator wants. The first decision of a
+// burst is logged with its reasons, and its end; what follows in between is not.
+func (l *leadership) place(ctx context.Context, now time.Time) {
 	suspended := func(id member.NodeID) bool { return l.suspended(id, now) }
 	var plan placement.Decision
+	settled := true
 	l.c.replica.read(func(t *table.Table) {
 		plan = placement.Plan(placement.Input{Table: t.Shards, Members: t.Members(), Suspended: suspended}, placement.Policy{MaxMoves: l.c.cfg.Moves})
+		for _, name := range t.Shards.Types() {
+			for _, row := range t.Shards.Shards(name) {
+				settled = settled && row.State == placement.Running
+			}
+		}
 	})
 	if len(plan.Ops) == 0 {
+		if settled && l.burst.shards > 0 {
+			l.log.InfoContext(ctx, "placement settled", slog.Int("shards", l.burst.shards), slog.Duration("took", now.Sub(l.burst.since)))
+			l.burst = burst{}
+		}
 		return
 	}
 	d, err := l.commit(table.Place{Ops: plan.Ops})
 	if err != nil {
-		l.log.Warn("placement was not committed", slog.String("error", err.Error()))
+		l.log.WarnContext(ctx, "placement was not committed", slog.String("error", err.Error()))
 		return
 	}
+	level := slog.LevelDebug
+	if l.burst.shards == 0 {
+		level, l.burst.since = slog.LevelInfo, now
+	}
+	l.burst.shards += len(d.Shards)
 	reasons := make([]string, len(plan.Reasons))
 	for i, r := range plan.Reasons {
 		reasons[i] = r.Type + ": " + string(r.Action) + ": " + r.Text
 	}
-	l.log.Info("placement changed", slog.Any("reasons", reasons), slog.Int("shards", len(d.Shards)), slog.Uint64("index", d.Index))
+	l.log.Log(ctx, level, "placement changed", slog.Any("reasons", reasons), slog.Int("shards", len(d.Shards)), slog.Uint64("index", d.Index))
 }
 
 // suspended reports whether a member must get no shards now because it may be

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	remotev1 "github.com/holdfast-go/holdfast/proto/remote/v1"
+	remotev1 "github.com/holdfast-go/holdfast/proto/remote/v1" //nolint:depguard // the floor is generated code
 )
 
 // The bare stream is what an ask over the network cannot do without: one gRPC
@@ -99,6 +100,7 @@ func dialBare(tb testing.TB, addr string, payload []byte) *bareClient {
 // write sends what waits, as one packet.
 func (c *bareClient) write(stream grpc.BidiStreamingClient[remotev1.Packet, remotev1.Packet]) {
 	for f := range c.asks {
+		runtime.Gosched() // those who are about to ask get into this packet, as on a lane
 		p := &remotev1.Packet{Frames: []*remotev1.Frame{f}}
 		for more := true; more; {
 			select {
@@ -163,16 +165,17 @@ func (c *bareClient) callers(d time.Duration) float64 {
 	}
 	replied := func(ask uint64) { waiting[ask-1] <- struct{}{} }
 	c.replied.Store(&replied)
-	return inFlight(flight, d, func(caller, _ int) error {
+	return inFlight(c.tb, flight, d, func(caller, _ int) error {
 		c.asks <- c.frame(uint64(caller + 1))
 		<-waiting[caller]
 		return nil
-	}, c.tb)
+	})
 }
 
 // inFlight has callers call again and again for d and returns the calls per
 // second.
-func inFlight(callers int, d time.Duration, call func(caller, n int) error, tb testing.TB) float64 {
+func inFlight(tb testing.TB, callers int, d time.Duration, call func(caller, n int) error) float64 {
+	tb.Helper()
 	var total atomic.Int64
 	var wg sync.WaitGroup
 	begin := time.Now()

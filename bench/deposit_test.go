@@ -3,7 +3,6 @@ package bench
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,65 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-go/holdfast"
-	"github.com/holdfast-go/holdfast/persistence"
 	"github.com/holdfast-go/holdfast/persistence/journal"
 	"github.com/holdfast-go/holdfast/persistence/journal/sqlite"
 	"github.com/holdfast-go/holdfast/sharding"
 )
-
-// The bank: an account is a balance.
-type (
-	account   struct{ Balance int64 }
-	deposited struct{ Amount int64 }
-	deposit   struct{ Amount int64 }
-)
-
-var errAmount = sharding.Reject("amount-not-positive")
-
-func (a account) Apply(e deposited) account { return account{a.Balance + e.Amount} }
-
-func (a account) Deposit(d deposit) ([]deposited, error) {
-	if d.Amount <= 0 {
-		return nil, errAmount
-	}
-	return []deposited{{d.Amount}}, nil
-}
-
-func (a account) Statement() int64 { return a.Balance }
-
-type bank struct {
-	accounts *persistence.Type[account, deposited]
-	deposit  sharding.Method[deposit, int64]
-}
-
-func newBank() bank {
-	var b bank
-	b.accounts = persistence.NewType("account", account.Apply)
-	b.deposit = persistence.Handle(b.accounts, "deposit", account.Deposit, account.Statement)
-	return b
-}
-
-// handler serves POST /accounts/{id}/deposit with an idempotency key.
-func (b bank) handler(n *holdfast.Node) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /accounts/{id}/deposit", func(w http.ResponseWriter, r *http.Request) {
-		var d deposit
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&d); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		ctx := sharding.CommandID(r.Context(), r.Header.Get("Idempotency-Key"))
-		balance, err := b.deposit.Ask(ctx, n, r.PathValue("id"), d)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(account{balance})
-	})
-	return mux
-}
 
 const (
 	// clients send deposits at once, as many write to the store beside them.
@@ -100,8 +44,8 @@ func dialHTTP(tb testing.TB, addr string) *client {
 
 // deposit puts 1 into an account and waits for the answer.
 func (c *client) deposit(id, key string) error {
-	const body = `{"Amount":1}`
-	_, err := fmt.Fprintf(c.conn, "POST /accounts/%s/deposit HTTP/1.1\r\nHost: bank\r\nIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s", id, key, len(body), body)
+	const body = `{"amount":1}`
+	_, err := fmt.Fprintf(c.conn, "POST /accounts/%s/deposit HTTP/1.1\r\nHost: bank\r\nX-Tenant-Id: tenant-a\r\nContent-Type: application/json\r\nIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s", id, key, len(body), body)
 	if err != nil {
 		return err
 	}
@@ -138,7 +82,7 @@ func storeSide(tb testing.TB, path string) side {
 	var key atomic.Int64
 	last := make([]uint64, accounts)
 	return side{"store", func(d time.Duration) float64 {
-		return inFlight(clients, d, func(writer, n int) error {
+		return inFlight(tb, clients, d, func(writer, n int) error {
 			k := (writer + n*clients) % (accounts / clients * clients)
 			a, err := depositAppend(fmt.Sprintf("acc-%d", k), tokens, last[k])
 			if err != nil {
@@ -148,33 +92,26 @@ func storeSide(tb testing.TB, path string) side {
 			r := store.Append(ctx, []journal.Append{a})[0]
 			last[k] = r.Seq
 			return r.Err
-		}, tb)
+		})
 	}}
 }
 
-// durableDeposit measures deposits over HTTP on three nodes that share one
-// file, beside what one process can append to another by itself.
+// durableDeposit measures deposits over HTTP at the demo bank, three processes
+// that share one file, beside what one process can append to another by itself.
 func durableDeposit(tb testing.TB, p pace) outcome {
+	tb.Helper()
 	dir := tb.TempDir()
-	ports, targets := freePorts(tb, 3)
-	var started []func() *process
-	for _, port := range ports {
-		started = append(started, spawn(tb, child{Role: "bank", Targets: targets, Port: port, Path: filepath.Join(dir, "bank.db")}))
-	}
-	var nodes []*process
-	for _, wait := range started {
-		nodes = append(nodes, wait())
-	}
+	apis := demoBank(tb, 3, filepath.Join(dir, "bank.db"))
 	conns := make([]*client, clients)
 	for i := range conns {
-		conns[i] = dialHTTP(tb, nodes[i%len(nodes)].API)
+		conns[i] = dialHTTP(tb, apis[i%len(apis)])
 	}
 	var key atomic.Int64
 	return compare(tb, p, storeSide(tb, filepath.Join(dir, "store.db")),
 		side{"deposits over HTTP, 3 nodes", func(d time.Duration) float64 {
-			return inFlight(clients, d, func(c, n int) error {
+			return inFlight(tb, clients, d, func(c, n int) error {
 				return conns[c].deposit(fmt.Sprintf("acc-%d", (c*31+n*17)%accounts), fmt.Sprintf("key-%d", key.Add(1)))
-			}, tb)
+			})
 		}})
 }
 

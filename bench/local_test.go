@@ -18,6 +18,7 @@ const callers = 64
 // localAsk compares asks of entities on this node with protoactor's. Sides:
 // protoactor, entities under one deadline for all asks, and under one for each.
 func localAsk(tb testing.TB, p pace, callers int) outcome {
+	tb.Helper()
 	ctx := within(tb, 10*time.Minute)
 	e := newEchoes().bytes
 	n := single(tb, nil, e.typ)
@@ -40,24 +41,24 @@ func localAsk(tb testing.TB, p pace, callers int) outcome {
 	content := []byte(strings.Repeat("x", size))
 	return compare(tb, p,
 		side{"protoactor RequestFuture", func(d time.Duration) float64 {
-			return inFlight(callers, d, func(caller, _ int) error {
+			return inFlight(tb, callers, d, func(caller, _ int) error {
 				_, err := bare.Root.RequestFuture(pids[caller], content, 10*time.Second).Result()
 				return err
-			}, tb)
+			})
 		}},
 		side{"ask", func(d time.Duration) float64 {
-			return inFlight(callers, d, func(caller, _ int) error {
+			return inFlight(tb, callers, d, func(caller, _ int) error {
 				_, err := e.echo.Ask(ctx, n, ids[caller], content)
 				return err
-			}, tb)
+			})
 		}},
 		side{"ask with a deadline of its own", func(d time.Duration) float64 {
-			return inFlight(callers, d, func(caller, _ int) error {
+			return inFlight(tb, callers, d, func(caller, _ int) error {
 				ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 				defer cancel()
 				_, err := e.echo.Ask(ctx, n, ids[caller], content)
 				return err
-			}, tb)
+			})
 		}},
 	)
 }

@@ -30,6 +30,7 @@ func idleID(i int) string { return fmt.Sprintf("tenant-a/%08d", i) }
 
 // plainMemory is the heap per idle entity of a plain type, its id included.
 func plainMemory(tb testing.TB, entities int) float64 {
+	tb.Helper()
 	e := newEchoes().bytes
 	n := single(tb, nil, e.typ)
 	ctx := within(tb, 10*time.Minute)
@@ -44,6 +45,7 @@ func plainMemory(tb testing.TB, entities int) float64 {
 // command, without the journal. With ids the entity also remembers the outcome
 // of its command.
 func durableMemory(tb testing.TB, entities int, ids bool) float64 {
+	tb.Helper()
 	b := newBank()
 	b.accounts.PassivateAfter = -1
 	n := single(tb, memory.New(), b.accounts)
@@ -63,6 +65,7 @@ func commandID(i int) string { return fmt.Sprintf("deposit-%08d", i) }
 
 // journalMemory is what a store of its own takes for the same history.
 func journalMemory(tb testing.TB, entities int, ids bool) float64 {
+	tb.Helper()
 	store := memory.New()
 	ctx := context.Background()
 	tokens := make([]journal.Token, sharding.DefaultShards)
@@ -97,13 +100,16 @@ func depositAppend(id string, tokens []journal.Token, expected uint64) (journal.
 
 // grown is how much the heap grew per call of add.
 func grown(tb testing.TB, n int, add func(i int) error) float64 {
+	tb.Helper()
 	before := heap()
 	for i := range n {
 		if err := add(i); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	return (heap() - before) / float64(n)
+	after := heap()
+	runtime.KeepAlive(add) // and what it fills
+	return (after - before) / float64(n)
 }
 
 // BenchmarkIdleMemory: at most 1024 bytes for each entity is the target.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"testing"
@@ -19,7 +18,6 @@ import (
 	"github.com/holdfast-go/holdfast/bootstrap"
 	"github.com/holdfast-go/holdfast/bootstrap/discovery/static"
 	"github.com/holdfast-go/holdfast/persistence/journal"
-	"github.com/holdfast-go/holdfast/persistence/journal/sqlite"
 	"github.com/holdfast-go/holdfast/sharding"
 )
 
@@ -28,19 +26,15 @@ const childEnv = "HOLDFAST_BENCH_NODE"
 
 // child is what a process of this binary is to run.
 type child struct {
-	// Role is "echo" or "bank".
-	Role string
 	// Targets are the management addresses of all nodes, Port this one's.
 	Targets []string
 	Port    int
-	// Path of the journal, for a bank.
-	Path string
 }
 
 // ready is what a child prints when it serves.
 type ready struct {
-	// Bare is the address of the bare stream, API that of the bank.
-	Bare, API string
+	// Bare is the address of the bare stream.
+	Bare string
 }
 
 func TestMain(m *testing.M) {
@@ -55,41 +49,23 @@ func TestMain(m *testing.M) {
 }
 
 // runChild is a node of its own process until its standard input ends.
-func runChild(spec string) (err error) {
+func runChild(spec string) error {
 	var c child
 	if err := json.Unmarshal([]byte(spec), &c); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	var node *holdfast.Node
-	var is ready
-	switch c.Role {
-	case "echo":
-		bare, err := listenBare()
-		if err != nil {
-			return err
-		}
-		defer bare.stop()
-		is.Bare = bare.addr
-		if node, err = startNode(ctx, c.Targets, c.Port, nil, nil, newEchoes().entities()...); err != nil {
-			return err
-		}
-	case "bank":
-		store, err := sqlite.Open(ctx, sqlite.Config{Path: c.Path})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, store.Close()) }()
-		b := newBank()
-		if node, err = startNode(ctx, c.Targets, c.Port, store, b.handler, b.accounts); err != nil {
-			return err
-		}
-		is.API = node.APIAddr()
-	default:
-		return fmt.Errorf("unknown role %q", c.Role)
+	bare, err := listenBare()
+	if err != nil {
+		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(is); err != nil {
+	defer bare.stop()
+	node, err := startNode(ctx, c.Targets, c.Port, nil, newEchoes().entities()...)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(ready{Bare: bare.addr}); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
@@ -97,28 +73,24 @@ func runChild(spec string) (err error) {
 }
 
 // startNode starts a node of a cluster that has the given management addresses.
-func startNode(ctx context.Context, targets []string, port int, store journal.Journal, handler func(*holdfast.Node) http.Handler, entities ...sharding.Entity) (*holdfast.Node, error) {
+func startNode(ctx context.Context, targets []string, port int, store journal.Journal, entities ...sharding.Entity) (*holdfast.Node, error) {
 	d, err := static.Parse(targets...)
 	if err != nil {
 		return nil, err
 	}
-	cfg := holdfast.Config{
+	return holdfast.Start(ctx, holdfast.Config{
 		Cluster: "bench", Entities: entities, Journal: store,
 		Host: "127.0.0.1", ClusterPort: -1, ManagementPort: port, Discovery: d,
 		Bootstrap:     bootstrap.Settings{RequiredContactPoints: len(targets), StableMargin: 100 * time.Millisecond},
 		ProbeInterval: 50 * time.Millisecond, DrainIdle: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
-	}
-	if handler != nil {
-		cfg.HTTP = &holdfast.HTTP{Addr: "127.0.0.1:0", Handler: handler}
-	}
-	return holdfast.Start(ctx, cfg)
+	})
 }
 
 // single starts a cluster of one node in this process, for the life of tb.
 func single(tb testing.TB, store journal.Journal, entities ...sharding.Entity) *holdfast.Node {
 	tb.Helper()
 	ports, targets := freePorts(tb, 1)
-	n, err := startNode(within(tb, time.Minute), targets, ports[0], store, nil, entities...)
+	n, err := startNode(within(tb, time.Minute), targets, ports[0], store, entities...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -167,7 +139,7 @@ func spawn(tb testing.TB, c child) (wait func() *process) {
 		late := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 		defer late.Stop()
 		if err := p.cmd.Wait(); err != nil {
-			tb.Errorf("%s node in its own process: %v", c.Role, err)
+			tb.Errorf("node in its own process: %v", err)
 		}
 	})
 	return func() *process {
@@ -176,7 +148,7 @@ func spawn(tb testing.TB, c child) (wait func() *process) {
 			err = json.Unmarshal(line, &p.ready)
 		}
 		if err != nil {
-			tb.Fatalf("%s node in its own process does not start: %q, %v", c.Role, line, err)
+			tb.Fatalf("node in its own process does not start: %q, %v", line, err)
 		}
 		return p
 	}

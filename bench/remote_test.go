@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/wrapperspb"
+	"google.golang.org/protobuf/types/known/wrapperspb" //nolint:depguard // a message of a program
 
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/sharding"
@@ -114,15 +114,16 @@ func (e *echo[T]) elsewhere(ctx context.Context, tb testing.TB, n *holdfast.Node
 
 // side asks the entities through the public API, each caller by itself.
 func (e *echo[T]) side(ctx context.Context, tb testing.TB, n *holdfast.Node, name string, callers int, ids []string) side {
+	tb.Helper()
 	content := strings.Repeat("x", size)
 	return side{name, func(d time.Duration) float64 {
-		return inFlight(callers, d, func(caller, i int) error {
+		return inFlight(tb, callers, d, func(caller, i int) error {
 			got, err := e.echo.Ask(ctx, n, ids[(caller+i*callers)%len(ids)], e.wrap(content))
 			if err == nil && len(e.text(got)) != size {
 				err = fmt.Errorf("got a reply of %d bytes, want %d", len(e.text(got)), size)
 			}
 			return err
-		}, tb)
+		})
 	}}
 }
 
@@ -138,10 +139,11 @@ func (e *echo[T]) stay(ctx context.Context, tb testing.TB, n *holdfast.Node, ids
 
 // remoteAsk measures asks of entities in another process.
 func remoteAsk(tb testing.TB, p pace, entities int) outcome {
+	tb.Helper()
 	ports, targets := freePorts(tb, 2)
-	other := spawn(tb, child{Role: "echo", Targets: targets, Port: ports[1]})
+	other := spawn(tb, child{Targets: targets, Port: ports[1]})
 	e := newEchoes()
-	n, err := startNode(within(tb, time.Minute), targets, ports[0], nil, nil, e.entities()...)
+	n, err := startNode(within(tb, time.Minute), targets, ports[0], nil, e.entities()...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -150,7 +152,9 @@ func remoteAsk(tb testing.TB, p pace, entities int) outcome {
 			tb.Errorf("shutdown: %v", err)
 		}
 	})
-	bare := dialBare(tb, other().Bare, []byte(strings.Repeat("x", size)))
+	peer := other()
+	p.cpu = processors(os.Getpid(), peer.cmd.Process.Pid)
+	bare := dialBare(tb, peer.Bare, []byte(strings.Repeat("x", size)))
 	ctx := within(tb, 10*time.Minute)
 	inProto, inBytes, inJSON := e.proto.elsewhere(ctx, tb, n, entities), e.bytes.elsewhere(ctx, tb, n, entities), e.json.elsewhere(ctx, tb, n, entities)
 	o := compare(tb, p,
@@ -170,10 +174,16 @@ func remoteAsk(tb testing.TB, p pace, entities int) outcome {
 func BenchmarkRemoteAsk(b *testing.B) {
 	for b.Loop() {
 		o := remoteAsk(b, fullPace(), distinct)
+		if o.cost[2] > 0 {
+			b.ReportMetric(o.cost[0]/o.cost[2], "proto-cpu-ratio")
+			b.ReportMetric(o.cost[1]/o.cost[2], "proto-cpu-ratio-callers")
+			b.ReportMetric(o.cost[2], "proto-cpu-us/ask")
+		}
 		b.ReportMetric(o.rate[0], "bare/s")
 		b.ReportMetric(o.rate[1], "bare-callers/s")
 		b.ReportMetric(o.rate[2], "proto-asks/s")
 		b.ReportMetric(o.ratio[2], "proto-ratio")
+		b.ReportMetric(o.ratio[2]/o.ratio[1], "proto-ratio-callers")
 		b.ReportMetric(o.ratio[3], "bytes-ratio")
 		b.ReportMetric(o.ratio[4], "json-ratio")
 	}

@@ -1,7 +1,12 @@
 package bench
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -10,6 +15,8 @@ import (
 type pace struct {
 	rounds int
 	turn   time.Duration
+	// cpu is the processor time used so far, nil when it cannot be known.
+	cpu func() time.Duration
 }
 
 func fullPace() pace { return pace{rounds: 9, turn: 400 * time.Millisecond} }
@@ -28,12 +35,19 @@ type outcome struct {
 	// ratio is the median of the side's rate by that of the first side in the same
 	// round.
 	ratio []float64
+	// cost is processor time per piece of work, in microseconds, over all rounds;
+	// what else the machine does hardly changes it. 0 when it cannot be known.
+	cost []float64
 }
 
 // compare has the sides take turns.
 func compare(tb testing.TB, p pace, sides ...side) outcome {
 	tb.Helper()
 	rates, ratios := make([][]float64, len(sides)), make([][]float64, len(sides))
+	used, work := make([]time.Duration, len(sides)), make([]float64, len(sides))
+	if p.cpu == nil {
+		p.cpu = func() time.Duration { return 0 }
+	}
 	for _, s := range sides { // to warm up
 		s.run(p.turn / 4)
 	}
@@ -43,7 +57,11 @@ func compare(tb testing.TB, p pace, sides ...side) outcome {
 			if round%2 == 1 { // nobody always follows the same one
 				k = len(sides) - 1 - i
 			}
-			rates[k] = append(rates[k], sides[k].run(p.turn))
+			began, cpu := time.Now(), p.cpu()
+			rate := sides[k].run(p.turn)
+			used[k] += p.cpu() - cpu
+			work[k] += rate * time.Since(began).Seconds()
+			rates[k] = append(rates[k], rate)
 		}
 		for i := range sides {
 			ratios[i] = append(ratios[i], rates[i][round]/rates[0][round])
@@ -53,7 +71,8 @@ func compare(tb testing.TB, p pace, sides ...side) outcome {
 	for i, s := range sides {
 		o.rate = append(o.rate, median(rates[i]))
 		o.ratio = append(o.ratio, median(ratios[i]))
-		tb.Logf("%-28s %10.0f/s  %.2f of %s (rounds: %.2f)", s.name, o.rate[i], o.ratio[i], sides[0].name, ratios[i])
+		o.cost = append(o.cost, float64(used[i].Nanoseconds())/1e3/work[i])
+		tb.Logf("%-30s %8.0f/s  %6.2f us of processor  %.2f of %s (rounds: %.2f)", s.name, o.rate[i], o.cost[i], o.ratio[i], sides[0].name, ratios[i])
 	}
 	return o
 }
@@ -65,6 +84,31 @@ func median(values []float64) float64 {
 		return (s[n/2-1] + s[n/2]) / 2
 	}
 	return s[len(s)/2]
+}
+
+// processors returns the processor time that processes used so far: /proc has
+// it in hundredths of a second.
+func processors(pids ...int) func() time.Duration {
+	return func() time.Duration {
+		total := time.Duration(0)
+		for _, pid := range pids {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err != nil {
+				return 0
+			}
+			// The name, in parentheses, may have spaces; user and system time are
+			// fields 14 and 15.
+			fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+			for _, f := range fields[11:13] {
+				ticks, err := strconv.Atoi(f)
+				if err != nil {
+					return 0
+				}
+				total += time.Duration(ticks) * 10 * time.Millisecond
+			}
+		}
+		return total
+	}
 }
 
 // quiet takes the time per operation out of the report: an operation is a

@@ -112,7 +112,9 @@ var ErrStop = errors.New("sharding: drop the entity from memory")
 
 // Refusal is a domain's answer "no". Two refusals are the same for errors.Is
 // when their codes are, also after one has crossed the wire.
-type Refusal struct { //nolint:errname // an answer of the domain, "no", and not a failure
+//
+//nolint:errname // an answer of the domain, "no", and not a failure
+type Refusal struct {
 	// Code is the stable text that travels and that clients see.
 	Code string
 	// Text is the whole message, the code unless it was wrapped with more.

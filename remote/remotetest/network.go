@@ -80,6 +80,11 @@ func (n *Network) CutOneWay(from, to member.Node) {
 	n.fault(from, to, func(f *fault) { f.cut = true })
 }
 
+// Mend ends a cut of the path from one node to the other; delay and loss stay.
+func (n *Network) Mend(from, to member.Node) {
+	n.fault(from, to, func(f *fault) { f.cut = false })
+}
+
 // Heal removes all faults of the paths. Killed and hung nodes stay so.
 func (n *Network) Heal() { n.change(func() { clear(n.faults) }) }
 

@@ -72,6 +72,9 @@ func newRaftTransport(t Transport, l net.Listener, appended func(), log *slog.Lo
 	return &raftTransport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: streamLayer{l, t}, MaxPool: 3, Timeout: raftTimeout, Logger: raftLogger(log),
+			// No pipelining: when a follower refuses, as at the end of a leadership,
+			// raft's pipeline may block for good, and then raft never shuts down.
+			MaxRPCsInFlight: 1,
 		}),
 		consumer: make(chan raft.RPC),
 		now:      time.Now,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,8 @@ const (
 	look = 10 * time.Millisecond
 	// liveWithin is how long after the last fault everything must be served.
 	liveWithin = 90 * time.Second
+	// realLimit is how long a history may take; it takes a second or two.
+	realLimit = 60 * time.Second
 )
 
 // Options of one history.
@@ -104,6 +107,12 @@ type world struct {
 func Run(t *testing.T, o Options) (r Report) {
 	t.Helper()
 	began := time.Now()
+	// Nothing inside can notice that virtual time stands still.
+	watchdog := time.AfterFunc(realLimit, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("simulation: the history of seed %d has not ended after %v", o.Seed, realLimit))
+	})
+	defer watchdog.Stop()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(o)
 		w.run()

@@ -130,6 +130,10 @@ func (e *entity) execute(c *call) (reply any, failure *Error, drop bool) {
 			}
 			return nil, failure, true
 		}
+		// Starting takes its time, and the right to run may be gone meanwhile.
+		if !e.host.Valid() {
+			return nil, c.fail(Unavailable, errStartedLate), false
+		}
 	}
 	if !c.decoded {
 		v, err := guardDecode(c.def.DecodeRequest, c.raw)

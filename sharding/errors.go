@@ -150,13 +150,14 @@ func AsRefusal(err error) (Refusal, bool) {
 
 // Causes of errors of this package, for their texts.
 var (
-	errStopped   = errors.New("this node's regions have stopped")
-	errLate      = errors.New("it came back too late to be sent in order")
-	errOwnerLost = errors.New("the owner lost the shard before it replied")
-	errWithheld  = errors.New("the owner lost its session or the shard while it ran")
-	errAbandoned = errors.New("the entity did not stop in time and was abandoned")
-	errMailbox   = errors.New("the entity's mailbox is full: slow down or raise Mailbox")
-	errActor     = errors.New("the entity's actor ended while the call was queued")
-	errExpired   = errors.New("the deadline passed before the entity came to it")
-	errStart     = errors.New("entity asked to be stopped while it started")
+	errStopped     = errors.New("this node's regions have stopped")
+	errLate        = errors.New("it came back too late to be sent in order")
+	errOwnerLost   = errors.New("the owner lost the shard before it replied")
+	errStartedLate = errors.New("the owner lost its session or the shard while the entity started")
+	errWithheld    = errors.New("the owner lost its session or the shard while it ran")
+	errAbandoned   = errors.New("the entity did not stop in time and was abandoned")
+	errMailbox     = errors.New("the entity's mailbox is full: slow down or raise Mailbox")
+	errActor       = errors.New("the entity's actor ended while the call was queued")
+	errExpired     = errors.New("the deadline passed before the entity came to it")
+	errStart       = errors.New("entity asked to be stopped while it started")
 )

@@ -48,14 +48,14 @@ func Cover(v View, keep []member.NodeID) Decision {
 	}
 	switch {
 	case g.pairs == 0:
-		r.Rule, r.Words = RuleReachable, "no pair of members is cut off from one another"
+		r.Rule, r.Words = RuleReachable, "every pair of members can talk"
 	case exact:
-		r.Words = fmt.Sprintf("%d pairs of members cannot talk; without these %d all others can", g.pairs, len(cover))
+		r.Words = fmt.Sprintf("pairs that cannot talk: %d; fewest members to go so that none is left: %d", g.pairs, len(cover))
 	default:
-		r.Words = fmt.Sprintf("%d pairs of members cannot talk; without these %d all others can (fewer might do)", g.pairs, len(cover))
+		r.Words = fmt.Sprintf("pairs that cannot talk: %d; members to go so that none is left: %d, fewer might do", g.pairs, len(cover))
 	}
 	if g.stuck > 0 {
-		r.Words += fmt.Sprintf("; %d pairs of members that must stay remain cut off", g.stuck)
+		r.Words += fmt.Sprintf("; pairs that remain because both must stay: %d", g.stuck)
 	}
 	d.Reason = r
 	return d

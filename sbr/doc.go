@@ -52,8 +52,9 @@
 //
 //  1. In a clean partition that all sides see the same way, at most one side
 //     survives, whatever the strategy. (TestAtMostOneSideSurvivesAnyPartition)
-//  2. The same when one member was seen coming up, or gone, by one side only,
-//     under keep-majority. (TestOneChangeInFlightLeavesAtMostOneMajority)
+//  2. The same under keep-majority when two sides differ by one member that only
+//     one of them saw come up or exit, unless that is a newcomer with the lowest
+//     address. (TestOneChangeInFlightLeavesAtMostOneMajority)
 //  3. Of all sides of a cluster on raft at most one continues by its own
 //     judgement; where one may, no other may force. Without a store at most one
 //     goes on at all. (TestAtMostOneSideContinuesByItsOwnJudgement)
@@ -61,19 +62,25 @@
 //     smaller set does it. (TestNoCoverIsSmaller)
 //  5. The same view gives the same decision, in whatever order its members and
 //     observations come. (TestDecisionsDoNotDependOnOrder)
-//  6. Decisions agree with the behaviour of Akka's resolver row by row.
-//     (TestStrategiesDecideAsTheRowsSay, TestTheResolverActsAsTheRowsSay)
+//  6. Decisions agree with the behaviour of Akka's resolver row by row, those of
+//     one node and those of whole clusters. (TestStrategiesDecideAsTheRowsSay,
+//     TestTheResolverActsAsTheRowsSay, TestClustersEndAsTheRowsSay,
+//     TestCutLinksEndAsTheRowsSay)
+//  7. A lease is asked for once per decision, answered or denied within
+//     AcquireTimeout, and given back. (TestALeaseThatIsNotAnsweredCountsAsDenied,
+//     TestTheLeaseIsKeptUntilTheDownedAreGone)
 //
 // # Not guaranteed
 //
-// Strategies other than keep-majority protect against fewer changes in flight:
-// with static-quorum, two sides that see different members can both find the
-// cluster small enough and themselves large enough once more than
-// 2 x QuorumSize - 1 members exist. lease-majority is as good as its lease.
-// DownIfAlone is decided by counting, so it needs both sides to count alike. No
-// strategy survives a partition that comes with a view so old that the sides
-// share no members. Judge does not depend on any of this: it counts voters that
-// are registered before they vote.
+// By members alone, strategies protect against few changes in flight. With
+// static-quorum two sides that see different members can both have enough of
+// them. With keep-majority two tied sides both survive when one saw a newcomer
+// come up that has the lowest address of all. Two failures within StableAfter can
+// end all sides, as the report of a member that is unreachable itself looks like
+// a broken link. lease-majority is as good as its lease. Judge depends on none of
+// this, since it counts voters that are registered before they vote, but it
+// believes in certificates of death. Pages on it: docs/explanation/split-brain.md,
+// docs/adr/0003-sbr-rows.md, and the scenarios in testdata.
 //
 // # Failure handling
 //

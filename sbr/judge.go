@@ -233,6 +233,9 @@ func (c *count) force() Judgement {
 		j.Lossy, j.Reason.Rule = true, RuleLossy
 		j.Reason.Words += ", which may lose the last commits"
 	}
+	if !c.contested() {
+		return j
+	}
 	if first, why := c.preferred(); !first {
 		j.After = c.delay()
 		j.Reason.Words += fmt.Sprintf(", and waits %v because %s", j.After, why)
@@ -240,6 +243,16 @@ func (c *count) force() Judgement {
 		j.Reason.Words += ", and comes first because " + why
 	}
 	return j
+}
+
+// contested reports whether voters elsewhere may be alive and claim too.
+func (c *count) contested() bool {
+	for _, voters := range c.registered() {
+		if _, left := c.countVoters(voters); left > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *count) delay() time.Duration {
@@ -252,12 +265,8 @@ func (c *count) delay() time.Duration {
 // withoutStore judges a lossless claim that no row can arbitrate: the side must
 // be the one that is preferred, and the others must be proved dead.
 func (c *count) withoutStore(have string) Judgement {
-	for _, voters := range c.registered() {
-		for _, id := range voters {
-			if !c.isHere[id] && !c.isDead[id] {
-				return c.judgement(Stop, RuleNoStore, have+", but without a store to claim a generation in, voters elsewhere must be proved dead: this side stops")
-			}
-		}
+	if c.contested() {
+		return c.judgement(Stop, RuleNoStore, have+", but without a store to claim a generation in, voters elsewhere must be proved dead: this side stops")
 	}
 	if low, ok := c.lowestVoter(""); !ok || !c.isHere[low.ID] {
 		return c.judgement(Stop, RuleNoStore, have+", but without a store to claim a generation in, only the side with the lowest address goes on: this side stops")

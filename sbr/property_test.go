@@ -1,11 +1,9 @@
 package sbr
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/cluster/member"
@@ -140,15 +138,14 @@ func assertOneSurvivor(t *testing.T, s Strategy, views []View) {
 		return
 	}
 	alive := 0
-	var words []string
-	for i, d := range outcomes(s, views) {
-		words = append(words, d.String())
+	decided := outcomes(s, views)
+	for i, d := range decided {
 		if survives(views[i], d) {
 			alive++
 		}
 	}
 	if alive > 1 {
-		t.Errorf("%d sides survive, want at most 1:\n%s", alive, strings.Join(words, "\n"))
+		t.Errorf("%d sides survive, want at most 1:\n%v", alive, decided)
 	}
 }
 
@@ -275,7 +272,7 @@ func TestAtMostOneSideContinuesByItsOwnJudgement(t *testing.T) {
 	verdicts := make(map[Verdict]int)
 	for n := 1; n <= mostMembers; n++ {
 		partitions(n, func(side []int) {
-			for range 3 {
+			for range 2 {
 				members := crew(n, func(int) (member.Status, []string) { return member.Up, [][]string{nil, {"r"}}[rnd.IntN(2)] })
 				voters := 1 + rnd.IntN(n)
 				order := rnd.Perm(n)[:voters]
@@ -301,7 +298,7 @@ func TestAtMostOneSideContinuesByItsOwnJudgement(t *testing.T) {
 func judgeAll(t *testing.T, s Strategy, members []Member, side, voters []int, dead int, store, lossy bool, verdicts map[Verdict]int) {
 	t.Helper()
 	live, goOn, force := 0, 0, 0
-	var words []string
+	var judged []Judgement
 	for k := range sides(side) {
 		if k == dead {
 			continue
@@ -325,7 +322,7 @@ func judgeAll(t *testing.T, s Strategy, members []Member, side, voters []int, de
 		in.Quorum = votes > len(voters)/2
 		j := Judge(s, in)
 		verdicts[j.Verdict]++
-		words = append(words, fmt.Sprintf("%v %v", in.Here, j))
+		judged = append(judged, j)
 		live++
 		switch j.Verdict {
 		case Continue:
@@ -339,7 +336,7 @@ func judgeAll(t *testing.T, s Strategy, members []Member, side, voters []int, de
 		}
 	}
 	if goOn > 1 || goOn > 0 && force > 0 || !store && goOn+force > 1 {
-		t.Errorf("store %v: %d of %d sides continue and %d may force, want one to continue or none:\n%s", store, goOn, live, force, strings.Join(words, "\n"))
+		t.Errorf("store %v: %d of %d sides continue and %d may force, want one to continue or none:\n%v", store, goOn, live, force, judged)
 	}
 }
 

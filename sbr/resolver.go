@@ -252,7 +252,7 @@ func (r *Resolver) tick(now time.Time) {
 			// every node acts on this, not only the responsible one: who that is may
 			// be what the sides disagree on
 			r.act(now, r.decision(proposal{action: DownEverybody, rule: RuleUnstable, words: fmt.Sprintf(
-				"reachability changed %d times within %v and never stayed for %v: the sides may disagree, all go", r.unrest.changes, now.Sub(r.unrest.first), limit)}))
+				"members have been unreachable for %v, with %d changes, and nothing was decided: the sides may disagree, all go", now.Sub(r.unrest.first), r.unrest.changes)}))
 		case off && now.Sub(r.unrest.latest) > 2*limit:
 			r.unrest = unrest{}
 		}

@@ -29,12 +29,13 @@ type Strategy interface {
 	propose(*scene) proposal
 }
 
-// Describe returns the name of a strategy with its parameters.
+// Describe returns the name of a strategy with its parameters, but for those
+// that are empty or off.
 func Describe(s Strategy) string {
 	params := s.Parameters()
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(params)) {
-		if params[k] != "" {
+		if params[k] != "" && params[k] != "false" {
 			parts = append(parts, k+"="+params[k])
 		}
 	}

@@ -320,7 +320,7 @@ func TestTheMemberSetKeepsBooksAsTheRowsSay(t *testing.T) {
 			for _, m := range c.Members {
 				v.Members = append(v.Members, file.Fixture.member(t, m))
 			}
-			sc := newScene(v, "", c.order(t))
+			sc := newSceneOf(v, "", c.order(t))
 			if !slices.IsSortedFunc(sc.members, c.order(t)) {
 				t.Errorf("members got %v, want them in order of %s", sc.members, c.Ordering)
 			}

@@ -54,9 +54,8 @@ func (sc *scene) besides(s Strategy, ic links) (down map[member.NodeID]bool, why
 	}
 	var records []Observation
 	for _, r := range sc.records {
-		if downable[r.Observer] && downable[r.Subject] &&
-			!(ic.cycle[r.Observer] && ic.cycle[r.Subject]) &&
-			!(ic.seen[r.Observer] && ic.seen[r.Subject]) {
+		broken := ic.cycle[r.Observer] && ic.cycle[r.Subject] || ic.seen[r.Observer] && ic.seen[r.Subject]
+		if downable[r.Observer] && downable[r.Subject] && !broken {
 			records = append(records, r)
 		}
 	}

@@ -20,7 +20,7 @@ const coverSteps = 1 << 14
 // keep lists members that must stay, such as the leader; a pair of two such
 // members stays broken and is named in the reason.
 func Cover(v View, keep []member.NodeID) Decision {
-	sc := newScene(v, "", compareAddress)
+	sc := newSceneOf(v, "", compareAddress)
 	g := newPairs(sc, keep)
 	cover, exact := g.smallest()
 	down := make(map[member.NodeID]bool, len(cover))
@@ -213,7 +213,7 @@ func (g *pairs) search(taken []int, best *[]int) {
 		undo[k] = g.remove(j)
 	}
 	g.search(append(taken, others...), best)
-	for k := len(others) - 1; k >= 0; k-- {
-		g.restore(others[k], undo[k])
+	for k, j := range slices.Backward(others) {
+		g.restore(j, undo[k])
 	}
 }

@@ -164,9 +164,10 @@ type proposal struct {
 
 // Decide returns what the side that holds view v does under strategy s. It
 // decides as if members had been unreachable for long enough; waiting is the
-// job of [Resolver].
+// job of [Resolver]. A nil strategy is KeepMajority.
 func Decide(s Strategy, v View) Decision {
-	sc := newScene(v, s.countedRole(), s.order())
+	s = orDefault(s)
+	sc := newScene(v, s)
 	if len(sc.unreachable) == 0 {
 		return sc.decision(s, proposal{action: DownNobody, rule: RuleReachable, words: "everybody is reachable"})
 	}

@@ -14,9 +14,13 @@ func (DownAll) Validate() error { return nil }
 // Parameters implements [Strategy]; there are none.
 func (DownAll) Parameters() map[string]string { return map[string]string{} }
 
-func (DownAll) countedRole() string          { return "" }
-func (DownAll) order() func(a, b Member) int { return compareAddress }
+func (DownAll) counts() (role string, order func(a, b Member) int) { return "", compareAddress }
 
 func (DownAll) propose(*scene) proposal {
 	return proposal{action: DownEverybody, rule: RuleDownAll, words: "somebody is unreachable: all go"}
+}
+
+func (s DownAll) onVoters(c *count) preference {
+	p := s.propose(c.scene)
+	return preference{stop: true, rule: p.rule, words: p.words}
 }

@@ -119,21 +119,27 @@ const (
 //	                 the oldest                        with the oldest
 //	down-all         stops                             stops
 //	lease-majority   continues                         claims (the row is the lease); the minority later
+//
+// A nil strategy is KeepMajority.
 func Judge(s Strategy, side Side) Judgement {
+	s = orDefault(s)
 	c := newCount(s, side)
-	switch stop, rule, words := c.strategyStops(); {
-	case len(c.scene.unreachable) == 0 && side.Quorum:
+	if side.Quorum && len(c.scene.unreachable) == 0 {
 		return c.judgement(Continue, RuleReachable, "everybody is reachable")
-	case stop:
-		j := c.judgement(Stop, rule, words)
-		if o, ok := s.(KeepOldest); ok && o.Strict && side.Quorum {
-			j.Abdicate = side.Store
-		}
+	}
+	var p preference
+	if len(c.scene.unreachable) > 0 {
+		p = s.onVoters(c)
+	}
+	switch {
+	case p.stop:
+		j := c.judgement(Stop, p.rule, p.words)
+		j.Abdicate = p.abdicate && side.Quorum && side.Store
 		return j
 	case side.Quorum:
 		return c.judgement(Continue, RuleVoterQuorum, fmt.Sprintf("a leader confirms sessions here with the quorum of %d voters: the others go", len(side.Voters)))
 	}
-	return c.force()
+	return c.force(p)
 }
 
 // count is a side prepared for judging.
@@ -163,7 +169,7 @@ func newCount(s Strategy, side Side) *count {
 			v.Unreachable = append(v.Unreachable, m.ID)
 		}
 	}
-	c.scene = newScene(v, s.countedRole(), s.order())
+	c.scene = newScene(v, s)
 	c.here, c.there = c.scene.split(counting{})
 	return c
 }
@@ -180,32 +186,8 @@ func (c *count) judgement(v Verdict, rule Rule, words string) Judgement {
 	return j
 }
 
-// strategyStops says whether the strategy gives the side up, whatever raft
-// would allow.
-func (c *count) strategyStops() (stop bool, rule Rule, words string) {
-	if len(c.scene.unreachable) == 0 {
-		return false, "", ""
-	}
-	switch s := c.strategy.(type) {
-	case DownAll:
-		return true, RuleDownAll, "somebody is unreachable: all go"
-	case StaticQuorum:
-		n := len(c.here) + len(c.there)
-		if s.TooMany(n) || len(c.here) < s.QuorumSize {
-			p := s.propose(c.scene)
-			return true, p.rule, p.words
-		}
-	case KeepOldest:
-		if p := s.judge(c); s.Strict && p.action != DownUnreachable {
-			return true, p.rule, p.words
-		}
-	case KeepMajority, LeaseMajority:
-	}
-	return false, "", ""
-}
-
 // force judges a side without quorum that the strategy would let go on.
-func (c *count) force() Judgement {
+func (c *count) force(p preference) Judgement {
 	if len(c.side.Voters) == 0 {
 		return c.judgement(Stop, RuleRegisteredNone, "no voters are registered, so nobody can tell whether another side goes on: this side stops")
 	}
@@ -236,11 +218,11 @@ func (c *count) force() Judgement {
 	if !c.contested() {
 		return j
 	}
-	if first, why := c.preferred(); !first {
-		j.After = c.delay()
-		j.Reason.Words += fmt.Sprintf(", and waits %v because %s", j.After, why)
-	} else if why != "" {
-		j.Reason.Words += ", and comes first because " + why
+	switch j.After = p.after; {
+	case j.After > 0:
+		j.Reason.Words += fmt.Sprintf(", and waits %v because %s", j.After, p.why)
+	case p.why != "":
+		j.Reason.Words += ", and comes first because " + p.why
 	}
 	return j
 }
@@ -255,13 +237,6 @@ func (c *count) contested() bool {
 	return false
 }
 
-func (c *count) delay() time.Duration {
-	if s, ok := c.strategy.(LeaseMajority); ok {
-		return s.withDefaults().MinorityDelay
-	}
-	return ForceDelay
-}
-
 // withoutStore judges a lossless claim that no row can arbitrate: the side must
 // be the one that is preferred, and the others must be proved dead.
 func (c *count) withoutStore(have string) Judgement {
@@ -274,36 +249,25 @@ func (c *count) withoutStore(have string) Judgement {
 	return c.judgement(MayForce, RuleHalf, have+", all others are proved dead, and the lowest address is here: it goes on without a store")
 }
 
-// preferred says whether the side comes first among those that may claim.
-func (c *count) preferred() (first bool, why string) {
+// byVotes prefers the side with more voters, and of two halves the one with the
+// lowest address among those that carry the strategy's role. The others wait for
+// after.
+func (c *count) byVotes(after time.Duration) preference {
 	here, _ := c.countVoters(c.side.Voters)
-	switch s := c.strategy.(type) {
-	case KeepOldest:
-		p := s.judge(c)
-		return p.action == DownUnreachable, "age breaks the tie: " + p.words
-	case KeepMajority, LeaseMajority, StaticQuorum, DownAll:
-		if n := len(c.side.Voters); 2*here != n {
-			return 2*here > n, fmt.Sprintf("%d of %d voters are here", here, n)
+	if n := len(c.side.Voters); 2*here != n {
+		if 2*here > n {
+			after = 0
 		}
-		low, ok := c.lowestVoter(c.strategy.countedRole())
-		if !ok {
-			return true, ""
-		}
-		if c.isHere[low.ID] {
-			return true, "the lowest address among the voters is here: " + low.Addr
-		}
-		return false, "the lowest address among the voters is elsewhere: " + low.Addr
+		return preference{after: after, why: fmt.Sprintf("%d of %d voters are here", here, n)}
 	}
-	return true, ""
-}
-
-// judge says which side the strategy prefers, by age alone.
-func (s KeepOldest) judge(c *count) proposal {
-	members := c.scene.counted(counting{})
-	if len(members) == 0 {
-		return nobodyCounts(s.Role)
+	low, ok := c.lowestVoter(c.scene.role)
+	switch {
+	case !ok:
+		return preference{}
+	case c.isHere[low.ID]:
+		return preference{why: "the lowest address among the voters is here: " + low.Addr}
 	}
-	return s.oldest(c.scene, len(c.here), len(c.there), members[0])
+	return preference{after: after, why: "the lowest address among the voters is elsewhere: " + low.Addr}
 }
 
 // registered returns the voter sets that could decide: two while a change is

@@ -1,6 +1,8 @@
 package sbr
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // KeepMajority keeps the side with more counted members; of two equal sides
 // the one that holds the lowest address. It suits clusters whose size varies.
@@ -23,8 +25,9 @@ func (KeepMajority) Validate() error { return nil }
 // Parameters implements [Strategy].
 func (s KeepMajority) Parameters() map[string]string { return map[string]string{"role": s.Role} }
 
-func (s KeepMajority) countedRole() string        { return s.Role }
-func (KeepMajority) order() func(a, b Member) int { return compareAddress }
+func (s KeepMajority) counts() (role string, order func(a, b Member) int) {
+	return s.Role, compareAddress
+}
 
 func (s KeepMajority) propose(sc *scene) proposal {
 	if sc.indirect().found() {
@@ -83,3 +86,5 @@ func nobodyCounts(role string) proposal {
 	}
 	return proposal{action: DownEverybody, rule: RuleNoRole, words: words}
 }
+
+func (KeepMajority) onVoters(c *count) preference { return c.byVotes(ForceDelay) }

@@ -34,8 +34,7 @@ func (s KeepOldest) Parameters() map[string]string {
 	return map[string]string{"down-if-alone": strconv.FormatBool(s.DownIfAlone), "role": s.Role, "strict": strconv.FormatBool(s.Strict)}
 }
 
-func (s KeepOldest) countedRole() string        { return s.Role }
-func (KeepOldest) order() func(a, b Member) int { return compareAge }
+func (s KeepOldest) counts() (role string, order func(a, b Member) int) { return s.Role, compareAge }
 
 func (s KeepOldest) propose(sc *scene) proposal {
 	if sc.indirect().found() {
@@ -72,4 +71,18 @@ func (s KeepOldest) oldest(sc *scene, here, there int, oldest Member) proposal {
 		return proposal{action: DownUnreachable, rule: RuleOldestAlone, words: fmt.Sprintf("the oldest member %s is alone there: it goes", oldest.Addr)}
 	}
 	return proposal{action: DownReachable, rule: RuleOldestElsewhere, words: fmt.Sprintf("the oldest member %s is there: this side goes", oldest.Addr)}
+}
+
+// onVoters breaks ties by age; strict, it also stops the quorum.
+func (s KeepOldest) onVoters(c *count) preference {
+	p := nobodyCounts(s.Role)
+	if members := c.scene.counted(counting{}); len(members) > 0 {
+		p = s.oldest(c.scene, len(c.here), len(c.there), members[0])
+	}
+	out := preference{why: "age breaks the tie: " + p.words}
+	if p.action != DownUnreachable {
+		out.after = ForceDelay
+		out.stop, out.abdicate, out.rule, out.words = s.Strict, s.Strict, p.rule, p.words
+	}
+	return out
 }

@@ -85,8 +85,9 @@ func (s LeaseMajority) Parameters() map[string]string {
 	}
 }
 
-func (s LeaseMajority) countedRole() string        { return s.Role }
-func (LeaseMajority) order() func(a, b Member) int { return compareAddress }
+func (s LeaseMajority) counts() (role string, order func(a, b Member) int) {
+	return s.Role, compareAddress
+}
 
 func (s LeaseMajority) propose(sc *scene) proposal {
 	if sc.indirect().found() {
@@ -112,4 +113,8 @@ func (s LeaseMajority) propose(sc *scene) proposal {
 		p.words = fmt.Sprintf("%d of %d is the majority: it goes on if it gets the lease", len(here), len(members))
 	}
 	return p
+}
+
+func (s LeaseMajority) onVoters(c *count) preference {
+	return c.byVotes(s.withDefaults().MinorityDelay)
 }

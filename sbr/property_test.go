@@ -185,12 +185,7 @@ func TestOneChangeInFlightLeavesAtMostOneMajority(t *testing.T) {
 
 // lowest reports whether no counted member has a lower address than member i.
 func lowest(members []Member, i int) bool {
-	for _, m := range members[:i] {
-		if (counting{}).includes(m) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(members[:i], counting{}.includes)
 }
 
 // TestANewcomerWithTheLowestAddressKeepsTwoSides shows a limit of the rows'

@@ -149,7 +149,7 @@ func (r *Resolver) changed(now time.Time, m Member) {
 		r.beginWait(now, before)
 	}
 	if s, ok := r.set.Strategy.(StaticQuorum); ok && up {
-		if n := len(newScene(r.View(), s.Role, compareAddress).counted(counting{})); s.TooMany(n) {
+		if n := len(newScene(r.View(), s).counted(counting{})); s.TooMany(n) {
 			r.notice(TooManyMembers, fmt.Sprintf("%d members are more than the %d that quorum-size %d is safe for; all members go when one becomes unreachable", n, 2*s.QuorumSize-1, s.QuorumSize))
 		}
 	}
@@ -268,7 +268,7 @@ func (r *Resolver) tick(now time.Time) {
 }
 
 func (r *Resolver) decision(p proposal) Decision {
-	return newScene(r.View(), r.set.Strategy.countedRole(), r.set.Strategy.order()).decision(r.set.Strategy, p)
+	return newScene(r.View(), r.set.Strategy).decision(r.set.Strategy, p)
 }
 
 // act passes a decision on. A decision that downs nobody, because those whom

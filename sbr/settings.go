@@ -69,7 +69,13 @@ func (s Settings) WithDefaults() Settings {
 // Validate reports all settings that are out of range.
 func (s Settings) Validate() error {
 	s = s.WithDefaults()
-	errs := []error{s.Strategy.Validate()}
+	var errs []error
+	switch st := s.Strategy.(type) {
+	case KeepMajority, StaticQuorum, KeepOldest, DownAll, LeaseMajority:
+		errs = append(errs, st.Validate())
+	default:
+		errs = append(errs, fmt.Errorf("strategy is a %T: use the struct itself, so that strategies compare", st))
+	}
 	if s.StableAfter < 0 && s.StableAfter != Off {
 		errs = append(errs, fmt.Errorf("stable-after is %v: set a positive duration, 0 for %v, or Off", s.StableAfter, DefaultStableAfter))
 	}

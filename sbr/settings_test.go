@@ -7,13 +7,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-go/holdfast/cluster/member"
 	"github.com/holdfast-go/holdfast/sbr"
 )
 
 func all() []sbr.Strategy {
 	return []sbr.Strategy{
-		sbr.KeepMajority{Role: "r"}, sbr.StaticQuorum{QuorumSize: 3, Role: "r"}, sbr.KeepOldest{DownIfAlone: true, Strict: true},
-		sbr.KeepOldest{Role: "r"}, sbr.DownAll{}, sbr.LeaseMajority{Role: "r", Lease: "x", MinorityDelay: time.Second, ReleaseAfter: time.Minute, AcquireTimeout: time.Second},
+		sbr.KeepMajority{Role: "r"},
+		sbr.StaticQuorum{QuorumSize: 3, Role: "r"},
+		sbr.KeepOldest{DownIfAlone: true, Strict: true},
+		sbr.KeepOldest{Role: "r"},
+		sbr.DownAll{},
+		sbr.LeaseMajority{Role: "r", Lease: "x", MinorityDelay: time.Second, ReleaseAfter: time.Minute, AcquireTimeout: time.Second},
 	}
 }
 
@@ -47,20 +52,38 @@ func TestDefaultsAreWhatTheyAreDocumentedToBe(t *testing.T) {
 	}
 }
 
+func TestNoStrategyMeansTheDefault(t *testing.T) {
+	v := sbr.View{Self: "a", Members: members("a", "b", "c"), Unreachable: []member.NodeID{"c"}}
+	if got, want := sbr.Decide(nil, v).String(), sbr.Decide(sbr.KeepMajority{}, v).String(); got != want {
+		t.Errorf("decision got %q, want %q", got, want)
+	}
+	side := sbr.Side{Members: v.Members, Here: []member.NodeID{"a"}}
+	if got, want := sbr.Judge(nil, side).String(), sbr.Judge(sbr.KeepMajority{}, side).String(); got != want {
+		t.Errorf("judgement got %q, want %q", got, want)
+	}
+}
+
 func TestEveryProblemOfTheSettingsIsReportedAtOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		err  error
 		want []string
 	}{
-		{"settings", sbr.Settings{Strategy: sbr.StaticQuorum{}, StableAfter: -2, DownAllWhenUnstable: -2, Responsible: 9}.Validate(),
-			[]string{"quorum-size is 0", "stable-after is -2ns", "down-all-when-unstable is -2ns", "responsible(9)"}},
-		{"lease", sbr.Settings{Strategy: sbr.LeaseMajority{MinorityDelay: -1, ReleaseAfter: -1, AcquireTimeout: -1}}.Validate(),
-			[]string{"minority-delay is -1ns", "release-after is -1ns", "acquire-timeout is -1ns"}},
-		{"parse", parseError("static-quorum", map[string]string{"quorum-size": "many", "size": "3"}),
-			[]string{`quorum-size is "many"`, `"size" is unknown`, "quorum-size is 0"}},
+		{
+			"settings", sbr.Settings{Strategy: sbr.StaticQuorum{}, StableAfter: -2, DownAllWhenUnstable: -2, Responsible: 9}.Validate(),
+			[]string{"quorum-size is 0", "stable-after is -2ns", "down-all-when-unstable is -2ns", "responsible(9)"},
+		},
+		{
+			"lease", sbr.Settings{Strategy: sbr.LeaseMajority{MinorityDelay: -1, ReleaseAfter: -1, AcquireTimeout: -1}}.Validate(),
+			[]string{"minority-delay is -1ns", "release-after is -1ns", "acquire-timeout is -1ns"},
+		},
+		{
+			"parse", parseError("static-quorum", map[string]string{"quorum-size": "many", "size": "3"}),
+			[]string{`quorum-size is "many"`, `"size" is unknown`, "quorum-size is 0"},
+		},
 		{"parse oldest", parseError("keep-oldest", map[string]string{"down-if-alone": "perhaps"}), []string{`down-if-alone is "perhaps"`}},
 		{"parse lease", parseError("lease-majority", map[string]string{"minority-delay": "2"}), []string{`minority-delay is "2"`}},
+		{"a pointer", sbr.Settings{Strategy: &sbr.KeepMajority{}}.Validate(), []string{"*sbr.KeepMajority"}},
 		{"unknown", parseError("keep-referee", nil), []string{`"keep-referee" is unknown`, "keep-majority"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

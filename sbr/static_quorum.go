@@ -37,8 +37,9 @@ func (s StaticQuorum) Parameters() map[string]string {
 // quorum.
 func (s StaticQuorum) TooMany(n int) bool { return n > 2*s.QuorumSize-1 }
 
-func (s StaticQuorum) countedRole() string        { return s.Role }
-func (StaticQuorum) order() func(a, b Member) int { return compareAddress }
+func (s StaticQuorum) counts() (role string, order func(a, b Member) int) {
+	return s.Role, compareAddress
+}
 
 func (s StaticQuorum) propose(sc *scene) proposal {
 	here, there := sc.split(counting{})
@@ -53,4 +54,13 @@ func (s StaticQuorum) propose(sc *scene) proposal {
 		return proposal{action: DownUnreachable, rule: RuleQuorum, words: fmt.Sprintf("%d are here and %d are enough: the unreachable go", len(here), s.QuorumSize)}
 	}
 	return proposal{action: DownReachable, rule: RuleNoQuorum, words: fmt.Sprintf("%d are here and %d are needed: this side goes", len(here), s.QuorumSize)}
+}
+
+// onVoters stops a side that is too small even if it holds the quorum of voters.
+func (s StaticQuorum) onVoters(c *count) preference {
+	if !s.TooMany(len(c.here)+len(c.there)) && len(c.here) >= s.QuorumSize {
+		return c.byVotes(ForceDelay)
+	}
+	p := s.propose(c.scene)
+	return preference{stop: true, rule: p.rule, words: p.words}
 }

@@ -24,9 +24,33 @@ type Strategy interface {
 	// a cluster must share.
 	Parameters() map[string]string
 
-	countedRole() string
-	order() func(a, b Member) int
+	// counts returns the role that counting is restricted to, and the order that
+	// members are looked at in.
+	counts() (role string, order func(a, b Member) int)
+	// propose decides by members alone.
 	propose(*scene) proposal
+	// onVoters says what the strategy makes of a side of a cluster on raft.
+	onVoters(*count) preference
+}
+
+// preference is what a strategy adds to what raft allows.
+type preference struct {
+	// stop gives the side up although it may hold the quorum, and abdicate leaves
+	// the generation to another side.
+	stop, abdicate bool
+	rule           Rule
+	words          string
+	// after is how long the side waits before it claims, and why that long or not
+	// at all.
+	after time.Duration
+	why   string
+}
+
+func orDefault(s Strategy) Strategy {
+	if s == nil {
+		return KeepMajority{}
+	}
+	return s
 }
 
 // Describe returns the name of a strategy with its parameters, but for those

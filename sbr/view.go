@@ -74,7 +74,7 @@ func UnreachableOf(members []Member, observations []Observation) []member.NodeID
 // Leaving before all others, and never one that is Down. Self counts as
 // reachable. It reports false when nobody is left.
 func Leader(v View) (member.NodeID, bool) {
-	sc := newScene(v, "", compareLeadership)
+	sc := newSceneOf(v, "", compareLeadership)
 	for _, m := range sc.members {
 		if m.Status != member.Down && m.Status != member.Removed && (m.ID == v.Self || !sc.unreachable[m.ID]) {
 			return m.ID, true
@@ -85,7 +85,7 @@ func Leader(v View) (member.NodeID, bool) {
 
 // Oldest returns the oldest counted member of Self's side that carries role.
 func Oldest(v View, role string) (member.NodeID, bool) {
-	sc := newScene(v, role, compareAge)
+	sc := newSceneOf(v, role, compareAge)
 	for _, m := range sc.counted(counting{}) {
 		if m.ID == v.Self || !sc.unreachable[m.ID] {
 			return m.ID, true
@@ -137,7 +137,12 @@ type scene struct {
 	seen        map[member.NodeID]bool
 }
 
-func newScene(v View, role string, order func(a, b Member) int) *scene {
+func newScene(v View, s Strategy) *scene {
+	role, order := s.counts()
+	return newSceneOf(v, role, order)
+}
+
+func newSceneOf(v View, role string, order func(a, b Member) int) *scene {
 	center := ""
 	for _, m := range v.Members {
 		if m.ID == v.Self {

@@ -51,3 +51,13 @@ func TestTheOldestMemberIsTheOneAcceptedFirst(t *testing.T) {
 		t.Error("members are not ordered by acceptance, then address")
 	}
 }
+
+func TestVersionsThatCannotBeReadComeFirst(t *testing.T) {
+	want := []string{"1..2", "1.2x", "HEAD", "0", "1.2.0-rc1", "1.2.0", "1.10.0"}
+	got := slices.Clone(want)
+	slices.Reverse(got)
+	slices.SortFunc(got, CompareVersions)
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}

@@ -81,3 +81,20 @@ func (v Version) Compare(w Version) int {
 	}
 	return cmp.Compare(v.rest, w.rest)
 }
+
+// CompareVersions orders app versions as members give them, oldest first. Texts
+// that [ParseVersion] refuses come before all that it reads, and among
+// themselves by their bytes: they have an order, but none that means "newer".
+func CompareVersions(a, b string) int {
+	va, ea := ParseVersion(a)
+	vb, eb := ParseVersion(b)
+	switch {
+	case ea == nil && eb == nil:
+		return va.Compare(vb)
+	case ea == nil:
+		return 1
+	case eb == nil:
+		return -1
+	}
+	return strings.Compare(a, b)
+}

@@ -12,7 +12,7 @@ import (
 type Node struct {
 	ID   member.NodeID
 	Addr string
-	// Version of the application that the node runs, see [CompareVersions].
+	// Version of the application that the node runs, see member.CompareVersions.
 	Version string
 	// Shards of the type that the node holds, or will hold when the moves that
 	// are under way have ended.
@@ -42,13 +42,13 @@ func NewLoads(shards int, nodes []Node) *Loads {
 	l.limit = (2*shards + len(nodes) - 1) / len(nodes)
 	top := l.nodes[0].Version
 	for _, n := range l.nodes {
-		if CompareVersions(n.Version, top) > 0 {
+		if member.CompareVersions(n.Version, top) > 0 {
 			top = n.Version
 		}
 	}
 	l.newest = make([]bool, len(l.nodes))
 	for i, n := range l.nodes {
-		l.newest[i] = CompareVersions(n.Version, top) == 0
+		l.newest[i] = member.CompareVersions(n.Version, top) == 0
 		l.mixed = l.mixed || !l.newest[i]
 	}
 	return l

@@ -78,6 +78,9 @@ func (c *Cluster) claim(ctx context.Context) (generation uint64, hold bool, err 
 	if err != nil {
 		return 0, false, fmt.Errorf("cluster: read the claim of cluster %q: %w", c.cfg.Cluster, err)
 	}
+	if c.ownClaim(row) {
+		return row.Generation, true, nil
+	}
 	if err := c.provedOver(ctx, row); err != nil {
 		return 0, false, err
 	}
@@ -86,10 +89,28 @@ func (c *Cluster) claim(ctx context.Context) (generation uint64, hold bool, err 
 	if err != nil {
 		return 0, false, fmt.Errorf("cluster: claim generation %d of cluster %q: %w", next.Generation, c.cfg.Cluster, err)
 	}
+	if !swapped && c.ownClaim(got) {
+		return got.Generation, true, nil
+	}
 	if !swapped {
 		return 0, false, fmt.Errorf("%w: %s claimed generation %d first", ErrClaimed, got.Owner, got.Generation)
 	}
 	return next.Generation, len(row.Voters) > 0, nil
+}
+
+// ownClaim reports whether row is a claim of this node that it has not heard
+// the outcome of: nobody else can use it, and its voter answers.
+func (c *Cluster) ownClaim(row Claim) bool {
+	return row.Owner == c.self.String() && slices.Equal(row.Voters, []string{c.self.String()})
+}
+
+// cannotGoOn reports whether a generation whose row names registered voters, of
+// which dead are dead, can have no quorum. The row names the voters of before
+// and after a change of one voter, so the generation may need a majority of all
+// of them or of all but one: after the removal of a dead one of two, the other
+// goes on alone.
+func cannotGoOn(registered, dead int) bool {
+	return registered-dead < max(registered-1, 1)/2+1
 }
 
 // provedOver returns nil when the generation of row cannot have a quorum any
@@ -119,7 +140,7 @@ func (c *Cluster) provedOver(ctx context.Context, row Claim) error {
 			dead++
 		}
 	}
-	if quorum := len(row.Voters)/2 + 1; len(row.Voters)-dead < quorum {
+	if cannotGoOn(len(row.Voters), dead) {
 		return nil
 	}
 	c.mu.Lock()
@@ -211,6 +232,11 @@ func (l *leadership) writeVoters(ctx context.Context, voters []string) error {
 	}
 	if slices.Equal(row.Voters, voters) {
 		return nil
+	}
+	// The row as it was read is not newer than this leadership, or the barrier
+	// would fail: a deposed leader must not write its voters over a later one's.
+	if err := l.r.Barrier(raftTimeout).Error(); err != nil {
+		return fmt.Errorf("cluster: register voters: %w", err)
 	}
 	next := row
 	next.Voters = voters

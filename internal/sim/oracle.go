@@ -46,6 +46,9 @@ type oracle struct {
 	read   map[string]uint64
 	tables map[tableAt]tableSeen
 	ops    []*op
+	// newest generation and led, the processes that have led, for the figures.
+	newest uint64
+	led    map[member.NodeID]bool
 	steps  uint64 // order of the begins and ends of calls
 }
 
@@ -59,7 +62,7 @@ type tableSeen struct {
 func newOracle() *oracle {
 	return &oracle{
 		began: time.Now(), live: map[int]map[*activation]bool{}, top: map[int]journal.Token{},
-		tokens: map[journal.Shard]journal.Token{}, read: map[string]uint64{}, tables: map[tableAt]tableSeen{},
+		tokens: map[journal.Shard]journal.Token{}, read: map[string]uint64{}, tables: map[tableAt]tableSeen{}, led: map[member.NodeID]bool{},
 	}
 }
 
@@ -218,15 +221,31 @@ func (o *oracle) tableSeen(p *process, generation, index, hash uint64) {
 func (o *oracle) watch(procs []*process) {
 	generations := map[uint64]member.NodeID{}
 	owners := map[int][]member.NodeID{}
+	var leaders []*process
 	for _, p := range procs {
 		if p.dead.Load() || !p.cluster.SessionValid() {
 			continue
 		}
 		generations[p.tr.Generation()] = p.self.ID // a joiner's table may not say it yet
+		if p.cluster.Leads() {
+			leaders = append(leaders, p)
+		}
 		p.follower.owns(func(shard int) { owners[shard] = append(owners[shard], p.self.ID) })
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for g := range generations {
+		if g > o.newest {
+			o.newest = g
+			o.stats.Generations++
+		}
+	}
+	for _, p := range leaders {
+		if !o.led[p.self.ID] {
+			o.led[p.self.ID] = true
+			o.stats.Leaders++
+		}
+	}
 	if len(generations) > 1 {
 		o.broken("I6", "%d generations have sessions: %v", len(generations), generations)
 	}

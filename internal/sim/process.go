@@ -46,6 +46,7 @@ type process struct {
 	dead atomic.Bool // killed: what it does is never seen again
 	in   atomic.Bool // it is in a cluster and takes calls
 	over atomic.Bool // it takes no calls any more
+	bye  atomic.Bool // it was asked to leave
 	kill chan struct{}
 	quit chan struct{} // asked to leave
 	once sync.Once
@@ -153,7 +154,10 @@ func (p *process) crash() {
 }
 
 // leave asks the process to shut down in order.
-func (p *process) leave() { p.ask.Do(func() { close(p.quit) }) }
+func (p *process) leave() {
+	p.bye.Store(true)
+	p.ask.Do(func() { close(p.quit) })
+}
 
 // run is the life of the process. It returns when another may be started at
 // its address.

@@ -315,7 +315,7 @@ func (w *world) notLive() string {
 		switch {
 		case p == nil:
 			return at.name + " has no process"
-		case !wanted:
+		case !wanted, p.bye.Load():
 			return p.self.String() + " is still leaving"
 		case p.gone():
 			return p.self.String() + " is not in a cluster"

@@ -1,0 +1,217 @@
+package sim_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/internal/sim"
+)
+
+var (
+	mutate = flag.String("mutations", os.Getenv("HOLDFAST_SIM_MUTATIONS"), "plant the bugs whose names match this pattern, one by one, and see them caught")
+	hunt   = flag.Int("hunt", 0, "run histories until one finds something, at most this many; used by -mutations")
+	seeds  = flag.Int("mutation-seeds", 500, "histories within which a planted bug must be caught")
+)
+
+// patch replaces a piece of a source file, which must be there exactly once.
+type patch struct{ file, old, new string }
+
+// mutation is a bug to plant. The program itself knows nothing of it: the
+// compiler is given another text of the file.
+type mutation struct {
+	name    string
+	patches []patch
+}
+
+var mutations = []mutation{
+	{"no session check", []patch{
+		{"sharding/host.go", "return h.valid.Load() && h.slot.region.set.cfg.Cluster.SessionValid()", "return h.valid.Load()"},
+		{"sharding/entity.go", "if !set.cfg.Cluster.SessionValid() {", "if false {"},
+	}},
+	{"renewals confirmed without a quorum", []patch{
+		{"cluster/renewals.go", "if err := l.r.Barrier(raftTimeout).Error(); err != nil {", "if err := ctx.Err(); err != nil {"},
+	}},
+	{"a new leader does not wait for old sessions", []patch{
+		{"cluster/floor.go", "l.floor, l.floorSet = at, true", "l.floor, l.floorSet = time.Time{}, true"},
+	}},
+	{"sessions expire at half their time", []patch{
+		{"cluster/config.go", "return t.SessionTTL * 104 / 100", "return t.SessionTTL / 2"},
+	}},
+	{"session counted from the answer", []patch{
+		{"cluster/session.go", "c.session.extend(sent)", "c.session.extend(time.Now())"},
+	}},
+	{"expiry not awaited by the expired", []patch{
+		{"cluster/session.go", "if c.replica.index() < reply.ExpireIndex {", "if false {"},
+	}},
+	{"confirmed while an expiry is in doubt", []patch{
+		{"cluster/leader.go", "if l.lost(err) {\n\t\t\treturn", "if false {\n\t\t\treturn"},
+	}},
+	{"a push with a gap is applied", []patch{
+		{"cluster/replica.go", "if len(p.Entries) > 0 && p.Prev > r.table.Index {", "if false {"},
+	}},
+	{"journal without a fence", []patch{
+		{"persistence/journal/memory/memory.go", "f.token != a.Token {", "f.token != a.Token && false {"},
+	}},
+	{"fence without the activation count", []patch{
+		{"persistence/journal/memory/memory.go", "f.token != a.Token {", "f.token.Generation != a.Token.Generation || f.token.Epoch != a.Token.Epoch {"},
+	}},
+	{"no new claim after a write in doubt", []patch{
+		{"persistence/claims.go", "defer c.mu.Unlock()\n\tc.held = false", "defer c.mu.Unlock()"},
+	}},
+	{"a write in doubt is said not to have run", []patch{
+		{"persistence/entity.go", `sharding.Errorf(sharding.Lost, "whether it was written`, `sharding.Errorf(sharding.Unavailable, "whether it was written`},
+	}},
+	{"command ids are forgotten", []patch{
+		{"persistence/journal/memory/memory.go", "if c, ok := st.commands[a.Command.ID]; ok {", "if c, ok := st.commands[a.Command.ID]; ok && false {"},
+	}},
+	{"generation formed without proof", []patch{
+		{"cluster/generation.go", "if err := c.provedOver(ctx, row); err != nil {", "if err := c.provedOver(ctx, Claim{}); err != nil {"},
+	}},
+	{"a new generation does not wait for old sessions", []patch{
+		{"cluster/generation.go", "if hold {", "if false {"},
+	}},
+	{"generation claimed without compare-and-set", []patch{
+		{"persistence/journal/memory/memory.go", "if row.Version != old {", "if row.Version != old && false {"},
+		{"cluster/generation.go", "if err := c.provedOver(ctx, row); err != nil {", "if err := c.provedOver(ctx, Claim{}); err != nil {"},
+	}},
+	{"voter changes are not registered", []patch{
+		{"cluster/voters.go", "if err := l.register(ctx, servers, step); err != nil {", "if err := ctx.Err(); err != nil {"},
+	}},
+	{"no target incarnation on the wire", []patch{
+		{"remote/remotetest/node.go", "case h.to != n.self.ID:", "case false:"},
+	}},
+	{"calls of any epoch are taken", []patch{
+		{"sharding/inbound.go", "h.epoch == q.Epoch && h.generation == q.Generation && !h.cut.Load()", "!h.cut.Load()"},
+	}},
+	{"handoff without barriers", []patch{
+		{"sharding/host.go", "if h.missing() > 0 && now.Before(h.deadline) {", "if false {"},
+	}},
+	{"refused calls may be overtaken", []patch{
+		{"sharding/host.go", "round := h.round.Load()\n\treturn round != 0 && h.passed[id] != round", "return false"},
+		{"sharding/host.go", "if _, ok := h.slot.suspects[id]; ok {", "if _, ok := h.slot.suspects[id]; ok && false {"},
+	}},
+	{"a call runs although its entity started too late", []patch{
+		{"sharding/entity.go", "if !e.host.Valid() {", "if false {"},
+	}},
+	{"deaths are believed without proof", []patch{
+		{"cluster/death.go", "if proof := c.probe(ctx, n); proof.Dead() {", "if proof := c.probe(ctx, n); proof.Dead() || proof == remote.Unknown {"},
+	}},
+}
+
+// TestPlantedBugsAreCaught plants each bug and runs histories until one of
+// them finds it.
+func TestPlantedBugsAreCaught(t *testing.T) {
+	if *mutate == "" {
+		t.Skip("takes many minutes: give -mutations . or HOLDFAST_SIM_MUTATIONS=.")
+	}
+	wanted, err := regexp.Compile(*mutate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutations {
+		if !wanted.MatchString(m.name) {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			out := runMutant(t, root, m)
+			caught := regexp.MustCompile(`(?m)^caught .*$|^panic: .*$`).FindString(out)
+			if caught == "" {
+				t.Errorf("not caught in %d histories: %s", *seeds, lastLine(out))
+				return
+			}
+			t.Log(caught)
+		})
+	}
+}
+
+// TestThePlantedBugsFitTheSources fails when a bug cannot be planted any more.
+func TestThePlantedBugsFitTheSources(t *testing.T) {
+	for _, m := range mutations {
+		for _, p := range m.patches {
+			if _, err := p.apply("../.."); err != nil {
+				t.Errorf("%s: %v", m.name, err)
+			}
+		}
+	}
+}
+
+func (p patch) apply(root string) (string, error) {
+	src, err := os.ReadFile(filepath.Join(root, p.file))
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(src), p.old); n != 1 {
+		return "", fmt.Errorf("%s has %q %d times, want once", p.file, p.old, n)
+	}
+	return strings.Replace(string(src), p.old, p.new, 1), nil
+}
+
+// runMutant builds this test with the bug and has it hunt.
+func runMutant(t *testing.T, root string, m mutation) string {
+	t.Helper()
+	dir := t.TempDir()
+	replace := map[string]string{}
+	for _, p := range m.patches {
+		// Patches of one file build on each other.
+		at := filepath.Join(root, p.file)
+		text, err := os.ReadFile(at)
+		if have, ok := replace[at]; ok {
+			text, err = os.ReadFile(have)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(string(text), p.old) != 1 {
+			t.Fatalf("%s does not have %q once", p.file, p.old)
+		}
+		to := filepath.Join(dir, strings.ReplaceAll(p.file, "/", "_"))
+		if err := os.WriteFile(to, []byte(strings.Replace(string(text), p.old, p.new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[at] = to
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, mutant := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutant.test")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", file, "-o", mutant, "./internal/sim")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	run := exec.CommandContext(t.Context(), mutant, "-test.run", "^TestHunt$", "-hunt", fmt.Sprint(*seeds), "-test.timeout", "20m")
+	run.Dir = dir
+	out, _ := run.CombinedOutput() // a mutant may end in any way
+	return string(out)
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}
+
+// TestHunt is what a mutant runs.
+func TestHunt(t *testing.T) {
+	for s := range uint64(*hunt) {
+		r := sim.Run(t, sim.Options{Seed: s + 1})
+		if len(r.Violations) > 0 {
+			fmt.Printf("caught by seed %d: %s\n", s+1, strings.TrimSpace(r.Violations[0].String()))
+			return
+		}
+	}
+}

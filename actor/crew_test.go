@@ -1,6 +1,7 @@
 package actor
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -12,15 +13,20 @@ func TestGoroutinesWaitForTheNextActorAndEndWithTheSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 		release := make(chan struct{})
+		var begun atomic.Int32
 		refs := make([]Ref[int], maxIdle+50)
 		for i := range refs {
 			refs[i] = mustSpawn(t, s, props(fake[int]{receive: func(*Context[int], int) error {
+				begun.Add(1)
 				<-release
 				return nil
 			}}))
 			mustTell(t, refs[i], 1)
 		}
 		synctest.Wait()
+		if got := int(begun.Load()); got != len(refs) {
+			t.Errorf("all behaviors block: got %d that were called, want %d", got, len(refs))
+		}
 		if got := len(s.crew.idle); got != 0 {
 			t.Errorf("all actors are busy: got %d goroutines without work, want 0", got)
 		}

@@ -62,8 +62,8 @@
 // # Concurrency
 //
 // System and Ref are safe for concurrent use. A [Context] belongs to the call it
-// was given to. Behaviors may block: each actor that has something to do runs in a
-// goroutine of its own, which afterwards waits for the next actor; up to 256 do so
-// until Shutdown. Hooks of [Events] and Props run in the goroutine of what
+// was given to. Behaviors may block: an actor that has something to do gets a
+// goroutine at once, whatever others do; one that has finished takes the next actor
+// or waits for it, up to 256 of them until Shutdown. Hooks of [Events] and Props run in the goroutine of what
 // they report; their panics are logged.
 package actor

@@ -78,8 +78,36 @@ func (c *caller) run(ctx context.Context) {
 				continue
 			}
 		}
+		if c.rnd.IntN(30) == 0 {
+			c.burst(via)
+			continue
+		}
 		c.step(via)
 	}
+}
+
+// burst sends many tells to one account, and an ask behind them.
+func (c *caller) burst(via *process) {
+	entity := c.w.entities[c.rnd.IntN(len(c.w.entities))]
+	for n := 10 + c.rnd.IntN(30); n >= 0 && !via.gone(); n-- {
+		c.n++
+		p := &op{id: fmt.Sprintf("c%d-%d", c.id, c.n), entity: entity, via: via, kind: tell, amount: 1, timeout: 3 * time.Second}
+		if n == 0 {
+			p.kind = plain
+		}
+		c.place(p)
+		c.w.do(p)
+		if c.rnd.IntN(3) == 0 {
+			_ = sleep(context.Background(), time.Duration(c.rnd.IntN(3000))*time.Microsecond)
+		}
+	}
+}
+
+// place gives a call its place in its stream.
+func (c *caller) place(p *op) {
+	p.stream = fmt.Sprintf("c%d/%s/%s", c.id, p.via.self.ID, p.entity)
+	c.sent[p.stream]++
+	p.n = c.sent[p.stream]
 }
 
 var timeouts = [...]time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second, 8 * time.Second}
@@ -105,9 +133,7 @@ func (c *caller) step(via *process) {
 		p.kind, p.amount = reading, 0
 	}
 	if p.kind != reading {
-		p.stream = fmt.Sprintf("c%d/%s/%s", c.id, via.self.ID, p.entity)
-		c.sent[p.stream]++
-		p.n = c.sent[p.stream]
+		c.place(p)
 	}
 	if p.kind == keyed && c.rnd.IntN(8) == 0 {
 		c.twice(p)

@@ -31,16 +31,19 @@ const (
 	faultStoreDown
 	faultStoreDoubt
 	faultStoreSlow
+	faultApart
+	faultRemnant
+	faultSwap
 	faultKinds
 )
 
 var faultNames = [faultKinds]string{
 	"kill", "kill many", "pause", "isolate", "split", "one way", "bridge", "zone", "delay", "drop", "leave", "join",
-	"store down", "store in doubt", "store slow",
+	"store down", "store in doubt", "store slow", "restart apart", "remnant", "swap",
 }
 
 // weights say how often each kind is drawn.
-var weights = [faultKinds]int{12, 3, 10, 8, 6, 6, 4, 4, 5, 4, 8, 5, 4, 6, 3}
+var weights = [faultKinds]int{12, 3, 10, 8, 6, 6, 4, 4, 5, 4, 8, 5, 4, 6, 3, 5, 3, 4}
 
 // fault is one of the plan. Which process it hits is decided when it begins.
 type fault struct {
@@ -180,6 +183,20 @@ func (f *faults) begin(p *fault) bool {
 		}
 		f.w.note("kill %s", strings.Join(names, ", "))
 		return false
+	case faultSwap:
+		// A voter comes back blank at once, and then the leader dies.
+		f.w.note("kill %s, then the leader", name)
+		victim.place.set(true, 0)
+		victim.crash()
+		<-time.After(time.Duration(p.amount * float64(400*time.Millisecond)))
+		for _, v := range f.w.living() {
+			if v.cluster.Leads() {
+				f.w.note("kill %s (leader)", v.self.ID)
+				v.place.set(true, restart)
+				v.crash()
+			}
+		}
+		return false
 	case faultLeave:
 		if victim.gone() {
 			return false
@@ -204,6 +221,20 @@ func (f *faults) begin(p *fault) bool {
 	case faultIsolate:
 		p.text = "isolate " + name
 		p.paths = f.between([]string{victim.self.Addr}, f.without(victim.self.Addr))
+	case faultApart:
+		// It comes back where it finds nobody.
+		p.text = "kill " + name + " and cut its place off"
+		p.paths = f.between([]string{victim.self.Addr}, f.without(victim.self.Addr))
+		victim.place.set(true, 0)
+		victim.crash()
+	case faultRemnant:
+		// All but one die, and those that come back do not find that one.
+		p.text = "kill all but " + name + ", which is cut off"
+		p.paths = f.between([]string{victim.self.Addr}, f.without(victim.self.Addr))
+		for _, v := range procs[1:] {
+			v.place.set(true, 0)
+			v.crash()
+		}
 	case faultSplit:
 		var a, b []string
 		for i, at := range f.w.places {

@@ -45,7 +45,7 @@ var mutations = []mutation{
 		{"cluster/config.go", "return t.SessionTTL * 104 / 100", "return t.SessionTTL / 2"},
 	}},
 	{"session counted from the answer", []patch{
-		{"cluster/session.go", "c.session.extend(sent)", "c.session.extend(time.Now())"},
+		{"cluster/session.go", "c.session.extend(sent)", "_ = sent\n\tc.session.extend(time.Now())"},
 	}},
 	{"expiry not awaited by the expired", []patch{
 		{"cluster/session.go", "if c.replica.index() < reply.ExpireIndex {", "if false {"},
@@ -90,15 +90,15 @@ var mutations = []mutation{
 	{"calls of any epoch are taken", []patch{
 		{"sharding/inbound.go", "h.epoch == q.Epoch && h.generation == q.Generation && !h.cut.Load()", "!h.cut.Load()"},
 	}},
-	{"handoff without barriers", []patch{
-		{"sharding/host.go", "if h.missing() > 0 && now.Before(h.deadline) {", "if false {"},
-	}},
 	{"refused calls may be overtaken", []patch{
 		{"sharding/host.go", "round := h.round.Load()\n\treturn round != 0 && h.passed[id] != round", "return false"},
 		{"sharding/host.go", "if _, ok := h.slot.suspects[id]; ok {", "if _, ok := h.slot.suspects[id]; ok && false {"},
 	}},
 	{"a call runs although its entity started too late", []patch{
 		{"sharding/entity.go", "if !e.host.Valid() {", "if false {"},
+	}},
+	{"a row of two voters ends with one", []patch{
+		{"cluster/generation.go", "max(registered-1, 1)/2+1", "registered/2+1"},
 	}},
 	{"deaths are believed without proof", []patch{
 		{"cluster/death.go", "if proof := c.probe(ctx, n); proof.Dead() {", "if proof := c.probe(ctx, n); proof.Dead() || proof == remote.Unknown {"},

@@ -92,6 +92,8 @@ func (c *Cluster) propose(ctx context.Context, p wire.Propose) error {
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, 200*time.Millisecond)
+		case <-c.over:
+			return fmt.Errorf("%w: %w", ErrNotRunning, c.overWhy)
 		case <-ctx.Done():
 			return fmt.Errorf("cluster: propose: %w (last attempt: %w)", ctx.Err(), last)
 		}

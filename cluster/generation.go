@@ -165,17 +165,8 @@ func (c *Cluster) holdUntil() time.Time {
 
 // awaitUp waits until this node is Up and holds a session.
 func (c *Cluster) awaitUp(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-c.over:
-			cancel()
-		case <-stop:
-		}
-	}()
+	ctx, stop := c.whileMember(ctx)
+	defer stop()
 	err := c.replica.until(ctx, func(t *table.Table) bool {
 		m, ok := t.Member(c.self.ID)
 		return ok && m.Status == member.Up
@@ -186,14 +177,34 @@ func (c *Cluster) awaitUp(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		select {
-		case <-c.over:
-			err = c.overWhy
-		default:
-		}
-		return fmt.Errorf("cluster: wait until this node is up with a session: %w", err)
+		return fmt.Errorf("cluster: wait until this node is up with a session: %w", c.whyOver(err))
 	}
 	return nil
+}
+
+// whileMember returns a ctx that ends with the membership, too, and a function
+// to be called when it is not needed any more.
+func (c *Cluster) whileMember(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case <-c.over:
+			cancel()
+		case <-stop:
+		}
+	}()
+	return ctx, func() { close(stop); cancel() }
+}
+
+// whyOver returns the reason why the membership has ended, err if it has not.
+func (c *Cluster) whyOver(err error) error {
+	select {
+	case <-c.over:
+		return c.overWhy
+	default:
+		return err
+	}
 }
 
 // register writes the voters of before and after a change to the arbiter row.

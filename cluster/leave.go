@@ -22,8 +22,12 @@ func (c *Cluster) Leave(ctx context.Context) error {
 }
 
 // Evacuated waits until this node owns no shard, or until nobody is left who
-// could take one; then it returns false.
+// could take one; then it returns false. It fails when the membership ends: a
+// node that goes on waiting answers at its address, and a voter that answers
+// keeps the others from forming the next generation.
 func (c *Cluster) Evacuated(ctx context.Context) (bool, error) {
+	ctx, stop := c.whileMember(ctx)
+	defer stop()
 	empty := false
 	err := c.replica.until(ctx, func(t *table.Table) bool {
 		empty = t.Shards.Owned(c.self.ID) == 0
@@ -37,7 +41,10 @@ func (c *Cluster) Evacuated(ctx context.Context) (bool, error) {
 		}
 		return true
 	})
-	return empty, err
+	if err != nil {
+		return empty, fmt.Errorf("cluster: evacuate: %w", c.whyOver(err))
+	}
+	return empty, nil
 }
 
 // Released commits that this node has stopped the shards of ops.
@@ -74,6 +81,8 @@ func (c *Cluster) Exit(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-time.After(50 * time.Millisecond):
+		case <-c.over:
+			return fmt.Errorf("cluster: exit: %w", c.overWhy)
 		case <-ctx.Done():
 			return fmt.Errorf("cluster: exit: %w", ctx.Err())
 		}

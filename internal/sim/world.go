@@ -258,6 +258,9 @@ func (w *world) run() {
 	}
 	stopCallers()
 	callers.Wait()
+	if w.seed%2 == 0 && !w.oracle.failed() {
+		w.stopAll()
+	}
 	stopWatcher()
 	watcher.Wait()
 	close(stop)
@@ -270,6 +273,28 @@ func (w *world) run() {
 	}
 	w.tasks.Wait()
 	w.oracle.verify(w.shared, w.entities)
+}
+
+// stopAll shuts all nodes down in order, at once.
+func (w *world) stopAll() {
+	w.note("all are stopped")
+	for _, at := range w.places {
+		at.set(false, 0)
+	}
+	for _, p := range w.living() {
+		p.leave()
+	}
+	for began := time.Now(); ; <-time.After(20 * time.Millisecond) {
+		left := w.living()
+		switch {
+		case len(left) == 0:
+			w.note("all have stopped after %v", time.Since(began).Round(time.Millisecond))
+			return
+		case time.Since(began) > leaveBudget:
+			w.oracle.report("I10", "%d nodes have not stopped after %v, one is %s", len(left), leaveBudget, left[0].self)
+			return
+		}
+	}
 }
 
 // watch has the oracle look at everything, at moments when nothing moves.

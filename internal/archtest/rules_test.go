@@ -77,10 +77,7 @@ var house = rules{
 		"chaos/**":          {"*"},
 		"ecslab/**":         {"*"},
 	},
-	landing: []string{
-		"sbr",
-		"internal/sim/**", "ecslab/**",
-	},
+	landing:   []string{"ecslab/**"},
 	pure:      []string{"cluster/member", "cluster/table", "sbr", "sharding/allocation", "sharding/placement"},
 	pureFiles: []string{"bootstrap/decide*.go", "coordinatedshutdown/phases*.go"},
 	pureMay: []string{

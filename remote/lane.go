@@ -314,7 +314,7 @@ func (l *lane) write(ctx context.Context, c *laneConn) (over bool) {
 	var batch []Outgoing
 	var frames []frame
 	for {
-		runtime.Gosched() // whoever is about to post gets into this batch: fewer, larger packets
+		gather(l.out.waiting) // whoever is about to post gets into this batch: fewer, larger packets
 		now := time.Now()
 		batch = l.out.Take(batch[:0], l.e.cfg.BatchBytes, now)
 		if len(batch) == 0 {
@@ -354,6 +354,23 @@ func (l *lane) write(ctx context.Context, c *laneConn) (over bool) {
 		}
 	}
 }
+
+// gather lets other goroutines run for as long as they make the batch grow, and
+// at least once.
+func gather(size func() int) {
+	n := 0
+	for range maxGather {
+		runtime.Gosched()
+		grown := size()
+		if grown == n {
+			return
+		}
+		n = grown
+	}
+}
+
+// maxGather bounds how long a packet waits for others to get into it.
+const maxGather = 8
 
 // read receives replies until the connection breaks.
 func (l *lane) read(c *laneConn) {

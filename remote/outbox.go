@@ -149,6 +149,13 @@ func (o *Outbox) Post(p Post) (ask uint64, err error) {
 	return q.ask, nil
 }
 
+// waiting counts the messages that wait.
+func (o *Outbox) waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.live
+}
+
 // WaitRoom blocks as [Lane.WaitRoom] does.
 func (o *Outbox) WaitRoom(ctx context.Context) error {
 	for {

@@ -73,6 +73,13 @@ func (q *replyQueue) put(f frame) bool {
 	return true
 }
 
+// len counts the replies that wait.
+func (q *replyQueue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue) - q.head
+}
+
 // take appends waiting replies to into, up to about maxBytes.
 func (q *replyQueue) take(into []frame, maxBytes int) []frame {
 	q.mu.Lock()

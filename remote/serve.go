@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -243,7 +242,7 @@ func (s *laneStream) write() {
 	var batch []frame
 	var acked uint64
 	for {
-		runtime.Gosched() // whoever is about to reply gets into this batch: fewer, larger packets
+		gather(s.replies.len) // whoever is about to reply gets into this batch: fewer, larger packets
 		batch = s.replies.take(batch[:0], s.e.cfg.BatchBytes)
 		if len(batch) == 0 {
 			select {

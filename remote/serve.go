@@ -162,8 +162,9 @@ func (s *laneStream) read() error {
 		}
 		now := time.Now()
 		handlers := *s.e.handlers.Load()
+		repliers := make([]replier, len(in.frames)) // one allocation for the packet
 		for i := range in.frames {
-			s.receive(handlers, &in.frames[i], now)
+			s.receive(handlers, &in.frames[i], now, &repliers[i])
 		}
 		if len(in.frames) > 0 {
 			s.handled.Add(1)
@@ -172,12 +173,13 @@ func (s *laneStream) read() error {
 	}
 }
 
-// receive hands one message to its handler.
-func (s *laneStream) receive(handlers map[Service]Handler, f *arrived, now time.Time) {
+// receive hands one message to its handler; r answers it when it is an ask.
+func (s *laneStream) receive(handlers map[Service]Handler, f *arrived, now time.Time, r *replier) {
 	m := Message{From: s.from, Class: s.class, Payload: f.payload}
 	if f.ask != 0 {
 		m.Deadline = now.Add(time.Duration(min(f.remaining, maxRemaining)) * time.Microsecond)
-		m.Reply = (&replier{s: s, ask: f.ask}).reply
+		r.s, r.ask = s, f.ask
+		m.Reply = r.reply
 	}
 	switch h := handlers[Service(f.service)]; {
 	case f.malformed != nil:

@@ -24,14 +24,17 @@ type entity struct {
 	behavior Behavior
 	// failure of the last start, for the calls that waited for it.
 	failure *startFailure
-	// used is when the last call ended, in time since the regions began.
-	used atomic.Int64
+	// touched: a call has ended since the last sweep.
+	touched atomic.Bool
 	// queued counts calls that wait or run.
 	queued atomic.Int32
 	// lost: the shard was given away while user code did not return.
 	lost atomic.Bool
-	// marked: a mark to passivate is queued. Guarded by the slot's lock.
+	// marked: a mark to passivate is queued; used is when the sweep last saw that
+	// a call had ended, in time since the regions began. Guarded by the slot's
+	// lock.
 	marked bool
+	used   time.Duration
 }
 
 type startFailure struct {
@@ -74,8 +77,7 @@ func (e *entity) run(c *call) {
 		c.giveBack()
 		return
 	}
-	now := time.Now()
-	if !c.deadline.IsZero() && !now.Before(c.deadline) {
+	if !c.deadline.IsZero() && time.Until(c.deadline) <= 0 {
 		e.queued.Add(-1)
 		c.respond(nil, c.fail(Unavailable, errExpired))
 		return
@@ -92,7 +94,7 @@ func (e *entity) run(c *call) {
 	if !h.Valid() {
 		reply, err = nil, withheld(c, err)
 	}
-	e.used.Store(int64(time.Since(set.began)))
+	e.touched.Store(true)
 	left := e.queued.Add(-1)
 	c.respond(reply, err)
 	if drop && left == 0 {

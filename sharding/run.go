@@ -268,17 +268,18 @@ func (r *Regions) sweep(ctx context.Context) {
 			if region.def.PassivateAfter <= 0 {
 				continue
 			}
-			before := int64(time.Since(r.began) - region.def.PassivateAfter)
+			now := time.Since(r.began)
 			for i := range region.slots {
-				region.slots[i].sweep(before)
+				region.slots[i].sweep(now, region.def.PassivateAfter)
 			}
 		}
 	}
 }
 
-// sweep marks the entities whose last call ended before the given time and
-// that have none queued.
-func (s *slot) sweep(before int64) {
+// sweep marks the entities that have none queued and of which no sweep has seen
+// a call end for that long. So that calls need not read the clock, it is the
+// sweep's time that counts: an entity may stay for up to two intervals more.
+func (s *slot) sweep(now, idle time.Duration) {
 	s.mu.Lock()
 	defer s.unlock()
 	h := s.host
@@ -286,7 +287,11 @@ func (s *slot) sweep(before int64) {
 		return
 	}
 	for _, e := range h.entities {
-		if !e.marked && e.queued.Load() == 0 && e.used.Load() <= before {
+		switch {
+		case e.touched.Load():
+			e.touched.Store(false)
+			e.used = now
+		case !e.marked && e.queued.Load() == 0 && now-e.used >= idle:
 			e.marked = e.tellMark(markPassivate) == nil
 		}
 	}

@@ -308,8 +308,13 @@ func (c *cell[M]) refill() (idle bool) {
 		c.set(flagStopping)
 		return false
 	}
-	if q != nil && (cap(q.in) > keepEntries || cap(q.out) > keepEntries) {
+	switch {
+	case q == nil:
+	case cap(q.in) > keepEntries || cap(q.out) > keepEntries:
 		c.queue = nil
+	default:
+		// The half that was just used is at hand, and often the only one there is.
+		q.in, q.out, q.at = q.out[:0], q.in, 0
 	}
 	c.clear(flagScheduled)
 	return true

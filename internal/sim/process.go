@@ -295,7 +295,7 @@ func (p *process) enter(ctx context.Context) error {
 				return err
 			}
 		case lowest:
-			if quiet++; quiet > 2 {
+			if quiet++; quiet > p.w.hesitates {
 				fctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 				err = p.cluster.Form(fctx)
 				cancel()

@@ -94,8 +94,10 @@ type world struct {
 	timing   cluster.Timing
 	oracle   *oracle
 	places   []*place
-	tasks    sync.WaitGroup
-	faults   faults
+	// hesitates is how many rounds without a cluster a process waits to form one.
+	hesitates int
+	tasks     sync.WaitGroup
+	faults    faults
 
 	mu       sync.Mutex
 	seq      int
@@ -138,6 +140,9 @@ func newWorld(o Options) *world {
 	if rnd.IntN(2) == 0 {
 		w.faults.base = time.Duration(100+rnd.IntN(2000)) * time.Microsecond
 	}
+	// How soon a host gives a connection up that nothing gets through.
+	w.net.BreakAfter([...]time.Duration{time.Second, 3 * time.Second, 8 * time.Second}[rnd.IntN(3)])
+	w.hesitates = rnd.IntN(3)
 	n := 3 + rnd.IntN(4)
 	for i := range n + 2 {
 		w.places = append(w.places, &place{

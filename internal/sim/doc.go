@@ -44,7 +44,15 @@
 // paused process's own goroutines go on: it is cut off the network, and its
 // entities and its calls to the store stand still. Its timers do not.
 //
-// hashicorp/raft and the scheduler draw randomness that no seed reaches, so a
-// replay has the same scenario but not the same interleaving; run it several
-// times.
+// hashicorp/raft and the scheduler draw randomness that no seed reaches: a
+// replay has the same nodes, faults and callers, but election timeouts and
+// interleavings differ, also with GOMAXPROCS=1 (four seeds, three replays each
+// way: no two alike). Replay several times:
+//
+//	go test ./internal/sim -run TestWhatever -seed N -count 10
+//
+// Without quorum, voters that neither answer nor refuse are given up after
+// cluster.Timing.Patience (ADR 6). If they live behind a cut that long, two
+// generations run; the faults drawn here end sooner unless several follow one
+// another, and such a history fails as it should.
 package sim

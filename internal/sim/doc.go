@@ -49,7 +49,7 @@
 // interleavings differ, also with GOMAXPROCS=1 (four seeds, three replays each
 // way: no two alike). Replay several times:
 //
-//	go test ./internal/sim -run TestWhatever -seed N -count 10
+//	go test ./internal/sim -run TestWhateverHappensThePromisesHold -seed N -count 10
 //
 // Without quorum, voters that neither answer nor refuse are given up after
 // cluster.Timing.Patience (ADR 6). If they live behind a cut that long, two

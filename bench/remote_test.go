@@ -115,13 +115,20 @@ func (e *echo[T]) elsewhere(ctx context.Context, tb testing.TB, n *holdfast.Node
 	return ids
 }
 
-// side asks the entities through the public API, each caller by itself.
+// side asks the entities through the public API, each caller by itself and with
+// a ctx of its own, as requests to a server have.
 func (e *echo[T]) side(ctx context.Context, tb testing.TB, n *holdfast.Node, name string, callers int, ids []string) side {
 	tb.Helper()
 	content := e.wrap(strings.Repeat("x", size))
+	own := make([]context.Context, callers)
+	for i := range own {
+		var cancel context.CancelFunc
+		own[i], cancel = context.WithCancel(ctx)
+		tb.Cleanup(cancel)
+	}
 	return side{name, func(d time.Duration) float64 {
 		return inFlight(tb, callers, d, func(caller, i int) error {
-			got, err := e.echo.Ask(ctx, n, ids[(caller+i*callers)%len(ids)], content)
+			got, err := e.echo.Ask(own[caller], n, ids[(caller+i*callers)%len(ids)], content)
 			if err == nil && e.length(got) != size {
 				err = fmt.Errorf("got a reply of %d bytes, want %d", e.length(got), size)
 			}

@@ -86,6 +86,15 @@ func (c *Cluster) claim(ctx context.Context) (generation uint64, hold bool, err 
 	}
 	next := Claim{Generation: row.Generation + 1, Owner: c.self.String(), Voters: []string{c.self.String()}}
 	got, swapped, err := c.cfg.Arbiter.SwapClaim(ctx, row.Version, next)
+	// The claim may have been made, or may be made yet: a node that turned away
+	// now would answer as the voter of a generation that it does not form, and
+	// keep everybody else from forming one. The same swap settles it.
+	for range 10 {
+		if err == nil || !pause(ctx, 200*time.Millisecond) {
+			break
+		}
+		got, swapped, err = c.cfg.Arbiter.SwapClaim(ctx, row.Version, next)
+	}
 	if err != nil {
 		return 0, false, fmt.Errorf("cluster: claim generation %d of cluster %q: %w", next.Generation, c.cfg.Cluster, err)
 	}

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	remotev1 "github.com/holdfast-go/holdfast/proto/remote/v1" //nolint:depguard // the floor is generated code
+	remotev1 "github.com/holdfast-go/holdfast/proto/remote/v1"
 )
 
 // The bare stream is what an ask over the network cannot do without: one gRPC

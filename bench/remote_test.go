@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/wrapperspb" //nolint:depguard // a message of a program
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/holdfast-go/holdfast"
 	"github.com/holdfast-go/holdfast/sharding"
@@ -123,10 +123,10 @@ func (e *echo[T]) side(ctx context.Context, tb testing.TB, n *holdfast.Node, nam
 	own := make([]context.Context, callers)
 	for i := range own {
 		var cancel context.CancelFunc
-		own[i], cancel = context.WithCancel(ctx)
+		own[i], cancel = context.WithCancel(ctx) //nolint:fatcontext // siblings, not a chain
 		tb.Cleanup(cancel)
 	}
-	return side{name, func(d time.Duration) float64 {
+	return side{name, func(d time.Duration) float64 { //nolint:contextcheck // each caller has a ctx of its own
 		return inFlight(tb, callers, d, func(caller, i int) error {
 			got, err := e.echo.Ask(own[caller], n, ids[(caller+i*callers)%len(ids)], content)
 			if err == nil && e.length(got) != size {

@@ -79,10 +79,10 @@ func (c *caller) run(ctx context.Context) {
 			}
 		}
 		if c.rnd.IntN(30) == 0 {
-			c.burst(via)
+			c.burst(via) //nolint:contextcheck // each call has a ctx of its own
 			continue
 		}
-		c.step(via)
+		c.step(via) //nolint:contextcheck // each call has a ctx of its own
 	}
 }
 

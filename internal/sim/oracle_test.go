@@ -39,7 +39,7 @@ func (s *scene) shard() journal.Shard {
 }
 
 // write appends a move to the only account.
-func (s *scene) write(a *activation, op, stream string, n int, amount int64) statement {
+func (s *scene) write(a *activation, op, stream string, n int, amount int64) {
 	s.t.Helper()
 	payload, err := json.Marshal(moved{Op: op, Amount: amount, Stream: stream, N: n})
 	if err != nil {
@@ -55,14 +55,12 @@ func (s *scene) write(a *activation, op, stream string, n int, amount int64) sta
 	}
 	s.o.appended(a, &w, r)
 	s.seq = r.Seq
-	return statement{Seq: r.Seq}
 }
 
-func (s *scene) call(id string, kind opKind, reply statement, err error) *op {
+func (s *scene) call(id string, kind opKind, reply statement, err error) {
 	p := &op{id: id, entity: "x", kind: kind, via: s.via, timeout: 1 << 40}
 	s.o.begin(p)
 	s.o.end(p, reply, err, false)
-	return p
 }
 
 func TestTheOracleSeesWhatIsWrong(t *testing.T) {

@@ -305,7 +305,7 @@ func (p *process) enter(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			p.log.Info("not in yet", slog.String("error", err.Error()))
+			p.log.InfoContext(ctx, "not in yet", slog.String("error", err.Error()))
 		}
 		if !sleep(ctx, time.Duration(200+rnd.IntN(300))*time.Millisecond) {
 			return errors.Join(ctx.Err(), err)

@@ -91,7 +91,7 @@ func call[T any](ctx context.Context, s *store, write bool, do func(ctx context.
 		if f.late == 0 {
 			late()
 		} else {
-			s.w.tasks.Go(func() {
+			s.w.tasks.Go(func() { //nolint:contextcheck // the write lands although its caller has left
 				_ = sleep(context.Background(), f.late)
 				late()
 			})

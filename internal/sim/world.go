@@ -163,7 +163,7 @@ func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
 	w.timeline = append(w.timeline, line)
 	w.mu.Unlock()
-	w.log.Info("simulation: " + line)
+	w.log.Info("simulation", slog.String("line", line))
 }
 
 // living returns the processes that have not ended.

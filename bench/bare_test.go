@@ -67,6 +67,8 @@ type bareClient struct {
 	tb      testing.TB
 	payload []byte
 	asks    chan *remotev1.Frame
+	// gathers makes the writer wait for those who are about to ask, as a lane does.
+	gathers atomic.Bool
 	// replied is called by the reader for each echo; it changes between turns.
 	replied atomic.Pointer[func(ask uint64)]
 }
@@ -100,7 +102,9 @@ func dialBare(tb testing.TB, addr string, payload []byte) *bareClient {
 // write sends what waits, as one packet.
 func (c *bareClient) write(stream grpc.BidiStreamingClient[remotev1.Packet, remotev1.Packet]) {
 	for f := range c.asks {
-		runtime.Gosched() // those who are about to ask get into this packet, as on a lane
+		if c.gathers.Load() {
+			runtime.Gosched() // those who are about to ask get into this packet, as on a lane
+		}
 		p := &remotev1.Packet{Frames: []*remotev1.Frame{f}}
 		for more := true; more; {
 			select {
@@ -143,6 +147,7 @@ func (c *bareClient) frame(ask uint64) *remotev1.Frame {
 // window keeps flight messages on their way; one goroutine sends, nobody waits
 // for a message of its own.
 func (c *bareClient) window(d time.Duration) float64 {
+	c.gathers.Store(true)
 	slots := make(chan struct{}, flight)
 	replied := func(uint64) { <-slots }
 	c.replied.Store(&replied)
@@ -157,7 +162,19 @@ func (c *bareClient) window(d time.Duration) float64 {
 	return float64(n) / time.Since(begin).Seconds()
 }
 
-// callers has flight goroutines that send a message and wait for its echo.
+// plain has flight goroutines that send a message and wait for its echo, and a
+// writer that sends what waits.
+func (c *bareClient) plain(d time.Duration) float64 {
+	c.gathers.Store(false)
+	return c.callers(d)
+}
+
+// gathered is plain with the writer of a lane, which makes larger packets.
+func (c *bareClient) gathered(d time.Duration) float64 {
+	c.gathers.Store(true)
+	return c.callers(d)
+}
+
 func (c *bareClient) callers(d time.Duration) float64 {
 	waiting := make([]chan struct{}, flight)
 	for i := range waiting {

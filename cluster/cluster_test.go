@@ -454,8 +454,8 @@ func TestStatusOfAMemberIsVisibleToItself(t *testing.T) {
 
 func TestAnElectionThatTakesLongIsNotDisturbed(t *testing.T) {
 	for _, tt := range []struct{ delay, within time.Duration }{
-		{30 * time.Millisecond, 600 * time.Millisecond},
-		{50 * time.Millisecond, time.Second},
+		{30 * time.Millisecond, 2 * time.Second},
+		{50 * time.Millisecond, 2 * time.Second},
 		{90 * time.Millisecond, 15 * time.Second}, // both stand before they hear of each other, and raft repeats by its own random timers
 	} {
 		t.Run(tt.delay.String(), func(t *testing.T) {

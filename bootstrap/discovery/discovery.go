@@ -71,7 +71,7 @@ func ParseTarget(s string) (Target, error) {
 	}
 	if ip, err := netip.ParseAddr(t.Host); err == nil {
 		t.IP = ip
-		return t, nil
+		return t, t.Validate()
 	}
 	host, port, err := net.SplitHostPort(s)
 	switch {

@@ -55,7 +55,7 @@ func TestTargetsAreParsed(t *testing.T) {
 }
 
 func FuzzParsedTargetsAreValid(f *testing.F) {
-	for _, s := range []string{"a", "a:1", "[::1]:1", "::1", "[", "]:1", "::ffff:10.0.0.1", "fe80::1%eth0", "[fe80::1%eth0]:1"} {
+	for _, s := range []string{"a", "a:1", "[::1]:1", "::1", "[", "]:1", "::ffff:10.0.0.1", "fe80::1%eth0", "[fe80::1%eth0]:1", "::%0 "} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -41,7 +41,7 @@ type mutation struct {
 var mutations = []mutation{
 	{name: "no session check", patches: []patch{
 		{"sharding/host.go", "return h.valid.Load() && h.slot.region.set.cfg.Cluster.SessionValid()", "return h.valid.Load()"},
-		{"sharding/entity.go", "if !set.cfg.Cluster.SessionValid() {", "if false {"},
+		{"sharding/entity.go", "if !set.cfg.Cluster.SessionValid() {", "if false && !set.cfg.Cluster.SessionValid() {"},
 	}},
 	{name: "renewals confirmed without a quorum", patches: []patch{
 		{"cluster/renewals.go", "if err := l.r.Barrier(raftTimeout).Error(); err != nil {", "if err := ctx.Err(); err != nil {"},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -42,8 +43,10 @@ type oracle struct {
 	top map[int]journal.Token
 	// tokens is the newest token under which a shard's write was accepted.
 	tokens map[journal.Shard]journal.Token
-	// read is the newest activation that has read a stream.
-	read   map[string]uint64
+	// read is the newest activation that has read a stream: that of the newest
+	// assignment, and the latest of it. A node that was paused while it started
+	// an entity may read long after others took over; that obliges nobody.
+	read   map[string]*activation
 	tables map[tableAt]tableSeen
 	ops    []*op
 	// newest generation and led, the processes that have led, for the figures.
@@ -62,7 +65,7 @@ type tableSeen struct {
 func newOracle() *oracle {
 	return &oracle{
 		began: time.Now(), live: map[int]map[*activation]bool{}, top: map[int]journal.Token{},
-		tokens: map[journal.Shard]journal.Token{}, read: map[string]uint64{}, tables: map[tableAt]tableSeen{}, led: map[member.NodeID]bool{},
+		tokens: map[journal.Shard]journal.Token{}, read: map[string]*activation{}, tables: map[tableAt]tableSeen{}, led: map[member.NodeID]bool{},
 	}
 }
 
@@ -185,8 +188,8 @@ func (o *oracle) appended(a *activation, w *journal.Append, r journal.Result) {
 		o.broken("I2", "a write of %s/%s belongs to no activation", w.Stream.Type, w.Stream.ID)
 		return
 	}
-	if reader := o.read[w.Stream.ID]; a.order < reader {
-		o.broken("I2", "a write of activation %d of %s/%s was accepted after activation %d had read the history", a.order, w.Stream.Type, w.Stream.ID, reader)
+	if reader := o.read[w.Stream.ID]; reader != nil && reader.newer(a) {
+		o.broken("I2", "a write of activation %d of %s/%s was accepted after activation %d had read the history", a.order, w.Stream.Type, w.Stream.ID, reader.order)
 	}
 }
 
@@ -197,7 +200,14 @@ func (o *oracle) loaded(a *activation, st journal.Stream) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.read[st.ID] = max(o.read[st.ID], a.order)
+	if last := o.read[st.ID]; last == nil || a.newer(last) {
+		o.read[st.ID] = a
+	}
+}
+
+// newer orders activations by their assignment and then by when they began.
+func (a *activation) newer(b *activation) bool {
+	return cmp.Or(cmp.Compare(a.generation, b.generation), cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.order, b.order)) > 0
 }
 
 // tableSeen compares a table with what other nodes had at the same index.
